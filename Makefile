@@ -1,0 +1,303 @@
+# rngd - one Makefile, explicit object lists: the lists are the architecture.
+# `make help` says what there is. User's CFLAGS, CPPFLAGS and LDFLAGS come last.
+
+VERSION = 0.1.0
+SOVERSION = 0
+
+# Everything made lands in $(BUILD); the variants (sanitizers, forced fallbacks) each have their own.
+BUILD ?= build
+ARCH ?= $(shell uname -m)
+CC = gcc
+AR = ar
+CLANG_FORMAT ?= clang-format
+OPENSSL_LIBS ?= -lcrypto
+
+DESTDIR ?=
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+LIBEXECDIR ?= $(PREFIX)/libexec/rngd
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+# systemd searches /usr/local/lib and /usr/lib alike for all three.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+
+V ?= 0
+Q_0 = @
+Q = $(Q_$(V))
+SAY_0 = @printf '  %-4s %s\n'
+SAY_1 = @:
+SAY = $(SAY_$(V))
+
+# ---------------------------------------------------------------- packages
+# Named per purpose so that each target installs no more than it needs.
+PKGS_BUILD = gcc libc6-dev libev-dev libseccomp-dev libsodium-dev libsystemd-dev
+PKGS_CHECK = check strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+PKGS_FORMAT = clang-format
+PKGS_BENCH = libssl-dev
+
+# ---------------------------------------------------------------- flags
+CFLAGS ?= -O2 -g
+CPPFLAGS ?=
+LDFLAGS ?=
+
+RNGD_WARN = -Wall -Wextra -Wformat=2 -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
+	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wcast-qual \
+	-Wpointer-arith -Wwrite-strings -Wimplicit-fallthrough -Wtrampolines -Wbidi-chars=any \
+	-Werror=format-security -Werror=implicit -Werror=incompatible-pointer-types \
+	-Werror=int-conversion
+ifdef CI
+RNGD_WARN += -Werror
+endif
+
+# The OpenSSF compiler hardening guide, as far as gcc 12 has it.
+RNGD_HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-clash-protection \
+	-fstack-protector-strong -fno-delete-null-pointer-checks -fno-strict-overflow \
+	-fno-strict-aliasing -ftrivial-auto-var-init=zero -fexceptions
+ifeq ($(ARCH),x86_64)
+RNGD_HARDEN += -fcf-protection=full
+endif
+ifeq ($(ARCH),aarch64)
+RNGD_HARDEN += -mbranch-protection=standard
+endif
+RNGD_LDHARDEN = -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed \
+	-Wl,--no-copy-dt-needed-entries
+
+# A sanitizer build: SAN=address, undefined or thread. It changes the filter too (policy.c).
+ifdef SAN
+RNGD_HARDEN = -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+RNGD_LDHARDEN = -fsanitize=$(SAN)
+RNGD_DEFS += -DRNGD_SANITIZER
+endif
+# FALLBACK=1 refuses what only newer kernels have, so that the older way is tested too.
+ifdef FALLBACK
+RNGD_DEFS += -DRNGD_TEST_FALLBACK
+endif
+
+RNGD_CFLAGS = -std=gnu11 -I. -D_GNU_SOURCE -DRNGD_VERSION='"$(VERSION)"' $(RNGD_DEFS) -fPIC \
+	-fvisibility=hidden -MMD -MP $(RNGD_WARN) $(RNGD_HARDEN)
+COMPILE = $(CC) $(RNGD_CFLAGS) $(FILE_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+LINK = $(CC) $(RNGD_LDHARDEN) $(CFLAGS)
+
+# ---------------------------------------------------------------- rooms
+CRYPTO_OBJS = crypto/chacha20.o crypto/rng.o
+ifeq ($(ARCH),x86_64)
+CRYPTO_OBJS += crypto/chacha20_avx2.o crypto/chacha20_avx512.o
+endif
+HOST_OBJS = host/cpu.o host/secmem.o
+PROTO_OBJS = proto/wire.o
+SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o
+# Everything of the daemon but main(), so that tests can link it.
+DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/reseed.o \
+	daemon/entropy.o daemon/privdrop.o daemon/service.o daemon/status.o daemon/log.o
+CLIENT_OBJS = client/rngclient.o client/transport.o client/turn.o proto/wire.o
+CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/size.o
+
+DAEMON_LIBS = -lev -lseccomp -lsodium -lsystemd
+
+B = $(BUILD)
+O = $(BUILD)/obj
+obj = $(addprefix $(O)/,$(1))
+
+LIB_SO = $(B)/librngclient.so
+LIB_SONAME = librngclient.so.$(SOVERSION)
+LIB_A = $(B)/librngclient.a
+PROGRAMS = $(B)/rngd $(B)/rngcli $(LIB_SO) $(LIB_A)
+
+.PHONY: all
+all: $(PROGRAMS)
+
+$(O)/crypto/chacha20_avx2.o: FILE_CFLAGS = -mavx2
+$(O)/crypto/chacha20_avx512.o: FILE_CFLAGS = -mavx512f -mavx512vl -mavx512bw
+
+# Every object depends on the Makefile: its flags are part of what it is.
+$(O)/%.o: %.c Makefile
+	$(SAY) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -c -o $@ $<
+
+$(B)/rngd: $(call obj,daemon/main.o $(DAEMON_OBJS) $(SECCOMP_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS))
+	$(SAY) LD $@
+	$(Q)$(LINK) -pie -Wl,-z,nodlopen -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+$(LIB_SO): $(call obj,$(CLIENT_OBJS)) client/librngclient.map
+	$(SAY) LD $@
+	$(Q)$(LINK) -shared -Wl,-soname,$(LIB_SONAME) -Wl,-z,defs -Wl,-z,nodelete \
+		-Wl,--version-script=client/librngclient.map -o $(B)/$(LIB_SONAME) \
+		$(filter %.o,$^) $(LDFLAGS)
+	@ln -sf $(LIB_SONAME) $@
+
+$(LIB_A): $(call obj,$(CLIENT_OBJS))
+	$(SAY) AR $@
+	@rm -f $@
+	$(Q)$(AR) rcsD $@ $^
+
+# The CLI uses the shared library as any program would; $ORIGIN lets it run from build/ in place.
+# The installed copy is linked again without it.
+$(B)/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
+	$(SAY) LD $@
+	$(Q)$(LINK) -pie -o $@ $(call obj,$(CLI_OBJS)) -L$(B) -lrngclient \
+		-Wl,-rpath,'$$ORIGIN' $(LDFLAGS)
+
+$(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -o $@ $(call obj,$(CLI_OBJS)) -L$(B) -lrngclient $(LDFLAGS)
+
+# ---------------------------------------------------------------- tests
+# A unit test is tests/check_<module>.c; the objects it needs are named here.
+UNIT_TESTS = check_batch check_rngclient check_protocol
+UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
+TEST_TOOLS =
+TEST_SUPPORT = tests/support.o
+
+CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
+DAEMON_PARTS = $(DAEMON_OBJS) $(SECCOMP_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)
+
+# Tests link the daemon's own objects; what a test does not use costs nothing.
+$(UNIT_BINS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_PARTS)) $(LIB_A)
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -o $@ $^ $(CHECK_LIBS) $(DAEMON_LIBS) $(LDFLAGS)
+
+$(TEST_TOOLS): $(B)/tests/%: $(O)/tests/%.o $(LIB_A)
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -o $@ $^ -lpthread $(LDFLAGS)
+
+.PHONY: tests
+tests: all $(UNIT_BINS) $(TEST_TOOLS)
+
+# The same tree with what newer kernels give refused: locked memory instead of memfd_secret, no
+# MADV_WIPEONFORK, no SO_PASSRIGHTS. And one whose known answer is wrong, which must not start.
+.PHONY: variants
+variants:
+	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/fallback FALLBACK=1 tests
+	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/badvector \
+		RNGD_DEFS=-DRNGD_TEST_BAD_VECTOR $(BUILD)/badvector/rngd
+
+.PHONY: check check-now check-asan check-ubsan check-tsan check-load check-stats check-cross
+check: ## build and run every test in its short form (installs what is missing)
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
+	+@$(MAKE) --no-print-directory check-now
+
+check-now: tests variants
+	+$(Q)$(MAKE) --no-print-directory rooms
+	+$(Q)$(MAKE) --no-print-directory check-cross
+	@BUILD=$(B) bash tests/run.sh $(UNIT_TESTS)
+
+# The sanitizers: the whole suite again, built with each.
+check-asan: ## the suite under AddressSanitizer (and LeakSanitizer in the unit tests)
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
+	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address tests
+	@BUILD=$(BUILD)/asan SAN=address bash tests/run.sh $(UNIT_TESTS)
+
+check-ubsan: ## the suite under UndefinedBehaviorSanitizer
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
+	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/ubsan SAN=undefined tests
+	@BUILD=$(BUILD)/ubsan SAN=undefined bash tests/run.sh $(UNIT_TESTS)
+
+check-tsan: ## the library's thread tests under ThreadSanitizer
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
+	+$(Q)$(MAKE) --no-print-directory all
+	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SAN=thread \
+		$(BUILD)/tsan/tests/check_rngclient
+	@BUILD=$(BUILD)/tsan DAEMON_BUILD=$(B) SAN=thread ONLY_UNITS=1 bash tests/run.sh check_rngclient
+
+LOAD_SECONDS ?= 60
+check-load: all $(TEST_TOOLS) ## 64 clients for 60 s (LOAD_SECONDS=), random ones killed
+	@BUILD=$(B) LOAD_SECONDS=$(LOAD_SECONDS) bash tests/system/060-load.sh
+
+check-stats: all ## rngtest, ent and dieharder over the output (long: over an hour)
+	@BUILD=$(B) sh tests/stats.sh
+
+# The portable path on another processor: everything compiles, and the library links.
+check-cross:
+	$(SAY) MAKE aarch64
+	+$(Q)$(MAKE) --no-print-directory ARCH=aarch64 CC=aarch64-linux-gnu-gcc \
+		AR=aarch64-linux-gnu-ar BUILD=$(BUILD)/aarch64 cross-objects
+
+.PHONY: cross-objects
+cross-objects: FILE_CFLAGS = -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
+cross-objects: $(LIB_A) $(LIB_SO) $(B)/rngcli $(call obj,daemon/main.o $(DAEMON_PARTS))
+
+# ---------------------------------------------------------------- benchmarks
+.PHONY: bench
+bench: ## compare speed with peers in the same run; prints ratios
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH)
+	+@$(MAKE) --no-print-directory $(B)/tests/bench/bench
+	$(B)/tests/bench/bench
+
+$(B)/tests/bench/bench: $(call obj,tests/bench/bench.o $(CRYPTO_OBJS) $(HOST_OBJS))
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -o $@ $^ $(OPENSSL_LIBS) $(LDFLAGS)
+
+# ---------------------------------------------------------------- rules of the house
+SOURCES = $(wildcard crypto/*.[ch] host/*.[ch] proto/*.[ch] daemon/*.[ch] seccomp/*.[ch] \
+	client/*.[ch] tests/*.[ch] tests/*/*.[ch])
+
+.PHONY: rooms format check-format
+rooms: ## check who may include what, and the size of files
+	@bash tests/rooms.sh
+
+format: ## lay the sources out with clang-format
+	@sh tests/need.sh $(PKGS_FORMAT)
+	$(CLANG_FORMAT) -i $(SOURCES)
+
+check-format:
+	@sh tests/need.sh $(PKGS_FORMAT)
+	$(CLANG_FORMAT) --dry-run -Werror $(SOURCES)
+
+# ---------------------------------------------------------------- use
+.PHONY: run install uninstall clean help
+run: ## build, start a private rngd, fetch bytes, show its status, stop it (installs what is missing)
+	@sh tests/need.sh $(PKGS_BUILD)
+	+@$(MAKE) --no-print-directory all
+	@BUILD=$(B) sh tests/demo.sh
+
+GENERATED = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
+	-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' \
+	-e 's|@BINDIR@|$(BINDIR)|g' -e 's|@VERSION@|$(VERSION)|g'
+
+install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DESTDIR
+	install -D -m 755 $(B)/rngd $(DESTDIR)$(LIBEXECDIR)/rngd
+	install -D -m 755 $(B)/installed/rngcli $(DESTDIR)$(BINDIR)/rngcli
+	install -D -m 644 $(B)/$(LIB_SONAME) $(DESTDIR)$(LIBDIR)/$(LIB_SONAME)
+	ln -sf $(LIB_SONAME) $(DESTDIR)$(LIBDIR)/librngclient.so
+	install -D -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/librngclient.a
+	install -D -m 644 client/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient.h
+	install -D -m 644 doc/rngd.8 $(DESTDIR)$(MANDIR)/man8/rngd.8
+	install -D -m 644 doc/rngcli.1 $(DESTDIR)$(MANDIR)/man1/rngcli.1
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(UNITDIR)
+	$(GENERATED) client/librngclient.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc
+	$(GENERATED) systemd/rngd.service.in > $(DESTDIR)$(UNITDIR)/rngd.service
+	install -D -m 644 systemd/rngd.socket $(DESTDIR)$(UNITDIR)/rngd.socket
+	install -D -m 644 systemd/rngd.sysusers $(DESTDIR)$(SYSUSERSDIR)/rngd.conf
+	install -D -m 644 systemd/rngd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/rngd.conf
+ifeq ($(DESTDIR),)
+	@sh systemd/after-install.sh $(SYSUSERSDIR)/rngd.conf $(TMPFILESDIR)/rngd.conf
+endif
+
+uninstall: ## remove what install put there (the user rngd stays)
+	rm -f $(DESTDIR)$(LIBEXECDIR)/rngd $(DESTDIR)$(BINDIR)/rngcli \
+		$(DESTDIR)$(LIBDIR)/$(LIB_SONAME) $(DESTDIR)$(LIBDIR)/librngclient.so \
+		$(DESTDIR)$(LIBDIR)/librngclient.a $(DESTDIR)$(INCLUDEDIR)/rngclient.h \
+		$(DESTDIR)$(MANDIR)/man8/rngd.8 $(DESTDIR)$(MANDIR)/man1/rngcli.1 \
+		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \
+		$(DESTDIR)$(UNITDIR)/rngd.socket $(DESTDIR)$(SYSUSERSDIR)/rngd.conf \
+		$(DESTDIR)$(TMPFILESDIR)/rngd.conf
+	-rmdir $(DESTDIR)$(LIBEXECDIR)
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+help: ## list the targets
+	@echo 'make [V=1] [CC=...] [CFLAGS=...] [PREFIX=/usr/local] [DESTDIR=] TARGET'
+	@echo '  all            build rngd, rngcli, librngclient.so and .a in $(BUILD)/ (default)'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

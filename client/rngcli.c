@@ -1,0 +1,353 @@
+/*
+ * Owns: the command line, the table of commands, the exit codes and the words for errors.
+ * May touch: the standard descriptors, signal dispositions at start.
+ * Never does: hold random bytes; read the environment but where a terminal is dressed up.
+ */
+#include "client/rngcli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct rngcli_command commands[] = {
+    {"get", cmd_get, "xburoqst", "[N]", "print N random bytes (the default command)"},
+    {"status", cmd_status, "jst", "", "print the status of the daemon"},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+/* An option's letter names it in `accepts`; only those in short_options may be typed as such. */
+static const struct option long_options[] = {
+    {"hex", no_argument, NULL, 'x'},
+    {"base64", no_argument, NULL, 'b'},
+    {"uuid", no_argument, NULL, 'u'},
+    {"raw", no_argument, NULL, 'r'},
+    {"out", required_argument, NULL, 'o'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"no-progress", no_argument, NULL, 'q'},
+    {"json", no_argument, NULL, 'j'},
+    {"socket", required_argument, NULL, 's'},
+    {"timeout", required_argument, NULL, 't'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
+};
+
+/* The leading colon: getopt tells a missing value from an unknown option. */
+static const char short_options[] = ":o:qs:t:hV";
+
+static const char option_help[] =
+    "\n"
+    "N is a count of bytes (32 if not given), or of UUIDs (1), with an optional suffix:\n"
+    "K, M, G, T or KiB, MiB, ... are powers of 1024; KB, MB, ... powers of 1000.\n"
+    "\n"
+    "Options of get:\n"
+    "      --hex, --base64   print text on one line\n"
+    "      --uuid            print N random UUIDs (version 4), one a line\n"
+    "      --raw             print the bytes themselves, even to a terminal\n"
+    "  -o, --out FILE        write FILE, replaced as a whole or not at all, with mode 0600\n"
+    "  -q, --quiet           show no progress bar (also --no-progress)\n"
+    "\n"
+    "Options of status:\n"
+    "      --json            print one JSON object\n"
+    "\n"
+    "Common options:\n"
+    "  -s, --socket PATH     the daemon's socket (" RNGCLIENT_DEFAULT_SOCKET ")\n"
+    "  -t, --timeout SECONDS how long to wait for each answer of the daemon (5)\n"
+    "  -h, --help            print this text\n"
+    "  -V, --version         print the version\n"
+    "\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 no daemon or it refuses: try later.\n";
+
+void rngcli_error(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("rngcli: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+}
+
+int rngcli_explain(const struct rngcli_options *options, int error)
+{
+	const char *path = options->socket_path;
+
+	switch (-error) {
+	case ENOENT:
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case EPIPE:
+		rngcli_error("no rngd at %s: start it with 'systemctl start rngd', or name its "
+			     "socket with --socket",
+			     path);
+		return RNGCLI_TEMPFAIL;
+	case ETIMEDOUT:
+		rngcli_error("rngd at %s does not answer: try again, or allow more time with "
+			     "--timeout",
+			     path);
+		return RNGCLI_TEMPFAIL;
+	case EAGAIN:
+		rngcli_error("rngd refuses for now, since it could not reseed: see 'rngcli "
+			     "status' and try again later");
+		return RNGCLI_TEMPFAIL;
+	case ENAMETOOLONG:
+		rngcli_error("socket path %s is too long: 107 bytes at most", path);
+		return RNGCLI_USAGE;
+	case EACCES:
+		rngcli_error("no permission to use %s: check its mode and your groups", path);
+		return RNGCLI_FAILURE;
+	case EPROTO:
+	case EOPNOTSUPP:
+	case EPROTONOSUPPORT:
+		rngcli_error("%s is not served by an rngd that rngcli %s understands (%s)", path,
+			     RNGD_VERSION, strerror(-error));
+		return RNGCLI_FAILURE;
+	default:
+		rngcli_error("%s: %s", path, strerror(-error));
+		return RNGCLI_FAILURE;
+	}
+}
+
+int rngcli_write_failed(const char *path, int error)
+{
+	if (path && error == -ELOOP)
+		rngcli_error("%s is a symbolic link: name the file itself", path);
+	else if (error != -EPIPE)
+		rngcli_error("cannot write %s: %s", path ? path : "standard output",
+			     strerror(-error));
+	return RNGCLI_FAILURE;
+}
+
+int rngcli_connect(const struct rngcli_options *options, struct rngclient **client)
+{
+	int rc = rngclient_open(client, options->socket_path);
+
+	if (!rc)
+		rc = rngclient_set_timeout(*client, options->timeout_ms);
+	if (!rc)
+		return RNGCLI_OK;
+	rngclient_close(*client);
+	*client = NULL;
+	return rngcli_explain(options, rc);
+}
+
+int rngcli_write(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len) {
+		struct pollfd wait = {.fd = fd, .events = POLLOUT};
+		ssize_t n = write(fd, p, len);
+
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+		} else if (n == 0) {
+			return -EIO;
+		} else if (errno == EAGAIN) {
+			if (poll(&wait, 1, -1) < 0 && errno != EINTR)
+				return -errno;
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+int rngcli_close_stdout(void)
+{
+	int error = 0;
+
+	errno = 0;
+	if (fflush(stdout) || ferror(stdout))
+		error = errno ? -errno : -EIO;
+	if (close(STDOUT_FILENO) && !error && errno != EINTR)
+		error = -errno;
+	return error ? rngcli_write_failed(NULL, error) : RNGCLI_OK;
+}
+
+/*
+ * A closed standard descriptor would be given to the daemon's socket, or to the output
+ * file, and what is meant for one would land in the other. Such a slot is filled with a
+ * descriptor open the wrong way round: using it still fails, as it should.
+ */
+static int fill_closed_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return -1;
+	}
+	return 0;
+}
+
+/* Seconds with at most three decimals, 0.001 or more. */
+static int parse_timeout(const char *text, int *timeout_ms)
+{
+	long long ms = 0;
+	int decimals = -1; /* no point seen */
+
+	for (const char *p = text; *p; p++) {
+		if (*p == '.' && decimals < 0 && p != text) {
+			decimals = 0;
+			continue;
+		}
+		if (*p < '0' || *p > '9' || decimals >= 3 || ms > INT_MAX)
+			return -EINVAL;
+		ms = ms * 10 + (*p - '0');
+		if (decimals >= 0)
+			decimals++;
+	}
+	for (int i = decimals < 0 ? 0 : decimals; i < 3; i++)
+		ms *= 10;
+	if (ms < 1 || ms > INT_MAX || decimals == 0)
+		return -EINVAL;
+	*timeout_ms = (int)ms;
+	return 0;
+}
+
+static int set_format(struct rngcli_options *options, enum rngcli_format format)
+{
+	if (options->format != RNGCLI_FORMAT_AUTO && options->format != format) {
+		rngcli_error("only one of --hex, --base64, --uuid and --raw can be given");
+		return RNGCLI_USAGE;
+	}
+	options->format = format;
+	return RNGCLI_OK;
+}
+
+static int set_option(struct rngcli_options *options, int letter, const char *value)
+{
+	switch (letter) {
+	case 'x':
+		return set_format(options, RNGCLI_FORMAT_HEX);
+	case 'b':
+		return set_format(options, RNGCLI_FORMAT_BASE64);
+	case 'u':
+		return set_format(options, RNGCLI_FORMAT_UUID);
+	case 'r':
+		return set_format(options, RNGCLI_FORMAT_RAW);
+	case 'j':
+		options->json = true;
+		return RNGCLI_OK;
+	case 'q':
+		options->quiet = true;
+		return RNGCLI_OK;
+	case 'o':
+		options->out_path = strcmp(value, "-") ? value : NULL;
+		break;
+	case 's':
+		options->socket_path = value;
+		break;
+	case 't':
+		if (!parse_timeout(value, &options->timeout_ms))
+			return RNGCLI_OK;
+		rngcli_error("'%s' is not a time in seconds: write it like 5 or 0.25", value);
+		return RNGCLI_USAGE;
+	}
+	if (*value)
+		return RNGCLI_OK;
+	rngcli_error("--%s needs a path", letter == 'o' ? "out" : "socket");
+	return RNGCLI_USAGE;
+}
+
+static int print_help(void)
+{
+	puts("Usage: rngcli [COMMAND] [OPTION]... [N]\n"
+	     "Random bytes from rngd, the randomness daemon.\n\nCommands:");
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		printf("  %-7s %-4s %s\n", commands[i].name, commands[i].args, commands[i].summary);
+	fputs(option_help, stdout);
+	return rngcli_close_stdout();
+}
+
+static int print_version(void)
+{
+	printf("rngcli %s (librngclient %s)\n", RNGD_VERSION, rngclient_version());
+	return rngcli_close_stdout();
+}
+
+/* Takes the command's name from the operands; with none, or no name there, it is get. */
+static const struct rngcli_command *take_command(struct rngcli_options *options)
+{
+	for (size_t i = 0; options->arg_count && i < COMMAND_COUNT; i++) {
+		if (strcmp(options->args[0], commands[i].name) != 0)
+			continue;
+		options->args++;
+		options->arg_count--;
+		return &commands[i];
+	}
+	return &commands[0];
+}
+
+static int run_command(struct rngcli_options *options, const bool given[static UCHAR_MAX + 1])
+{
+	const struct rngcli_command *command = take_command(options);
+	int most = command->args[0] ? 1 : 0;
+
+	for (const struct option *o = long_options; o->name; o++) {
+		if (!given[o->val] || strchr(command->accepts, o->val))
+			continue;
+		rngcli_error("--%s is not an option of %s", o->name, command->name);
+		return RNGCLI_USAGE;
+	}
+	if (options->arg_count > most) {
+		rngcli_error("'%s' is one argument too many for %s", options->args[most],
+			     command->name);
+		return RNGCLI_USAGE;
+	}
+	return command->run(options);
+}
+
+int main(int argc, char **argv)
+{
+	struct rngcli_options options = {
+	    .socket_path = RNGCLIENT_DEFAULT_SOCKET,
+	    .timeout_ms = RNGCLIENT_DEFAULT_TIMEOUT_MS,
+	};
+	bool given[UCHAR_MAX + 1] = {false};
+	int letter;
+
+	if (fill_closed_descriptors())
+		return RNGCLI_FAILURE;
+	/* Errors of write(2) instead: they clean up, and they have exit codes. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	opterr = 0;
+	while ((letter = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+		switch (letter) {
+		case 'h':
+			return print_help();
+		case 'V':
+			return print_version();
+		case ':':
+			rngcli_error("%s needs a value", argv[optind - 1]);
+			return RNGCLI_USAGE;
+		case '?':
+			if (optopt && optopt <= UCHAR_MAX && !strncmp(argv[optind - 1], "--", 2))
+				rngcli_error("%s takes no value", argv[optind - 1]);
+			else if (optopt)
+				rngcli_error("unknown option -%c: see rngcli --help", optopt);
+			else
+				rngcli_error("unknown option %s: see rngcli --help",
+					     argv[optind - 1]);
+			return RNGCLI_USAGE;
+		}
+		if (set_option(&options, letter, optarg))
+			return RNGCLI_USAGE;
+		given[letter] = true;
+	}
+	options.args = argv + optind;
+	options.arg_count = argc - optind;
+	return run_command(&options, given);
+}

@@ -1,0 +1,225 @@
+/*
+ * Owns: the socket it connected. May touch: connect, sendto, recvmsg, poll, the monotonic clock.
+ * Never does: wait past a deadline, raise SIGPIPE, or touch a descriptor that is not its own.
+ */
+#include "client/transport.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_MS 1000000ll
+#define NS_PER_S  1000000000ll
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+int64_t transport_deadline(int timeout_ms)
+{
+	return timeout_ms < 0 ? TRANSPORT_NO_DEADLINE : now_ns() + timeout_ms * NS_PER_MS;
+}
+
+static int64_t left_ns(int64_t deadline_ns)
+{
+	return deadline_ns == TRANSPORT_NO_DEADLINE ? TRANSPORT_NO_DEADLINE
+						    : deadline_ns - now_ns();
+}
+
+static int set_timeout(int fd, int option, int64_t ns)
+{
+	struct timeval tv = {.tv_sec = ns / NS_PER_S, .tv_usec = ns % NS_PER_S / 1000};
+
+	if (ns > 0 && tv.tv_sec == 0 && tv.tv_usec == 0)
+		tv.tv_usec = 1; /* all zero would mean: for ever */
+	return setsockopt(fd, SOL_SOCKET, option, &tv, sizeof(tv)) < 0 ? -errno : 0;
+}
+
+/*
+ * A blocking connect under SO_SNDTIMEO: a non-blocking one to a full backlog fails with
+ * EAGAIN and there is nothing to poll for.
+ */
+static int connect_by(int fd, const struct sockaddr_un *addr, int64_t deadline_ns)
+{
+	int64_t left;
+	int err;
+
+	for (;;) {
+		left = left_ns(deadline_ns);
+		if (left <= 0)
+			return -ETIMEDOUT;
+		err = set_timeout(fd, SO_SNDTIMEO, left == TRANSPORT_NO_DEADLINE ? 0 : left);
+		if (err)
+			return err;
+		if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+			return 0;
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+}
+
+int transport_connect(struct transport *transport, const char *path, int timeout_ms,
+		      int64_t deadline_ns)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	int err;
+
+	transport->fd = -1;
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	transport->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (transport->fd < 0)
+		return -errno;
+	err = connect_by(transport->fd, &addr, deadline_ns);
+	if (err)
+		goto fail;
+	err = transport_set_timeout(transport, timeout_ms);
+	if (err)
+		goto fail;
+	if (fstat(transport->fd, &st) < 0) {
+		err = -errno;
+		goto fail;
+	}
+	transport->dev = st.st_dev;
+	transport->ino = st.st_ino;
+	return 0;
+
+fail:
+	close(transport->fd);
+	transport->fd = -1;
+	return err;
+}
+
+int transport_set_timeout(struct transport *transport, int timeout_ms)
+{
+	/* See transport_recv(): a sixteenth is left for what comes before the wait. */
+	transport->block_ns = timeout_ms < 0 ? 0 : timeout_ms * NS_PER_MS / 16 * 15;
+	return set_timeout(transport->fd, SO_RCVTIMEO, transport->block_ns);
+}
+
+bool transport_is_ours(const struct transport *transport)
+{
+	struct stat st;
+
+	return transport->fd >= 0 && fstat(transport->fd, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       st.st_dev == transport->dev && st.st_ino == transport->ino;
+}
+
+void transport_drop(struct transport *transport)
+{
+	if (transport_is_ours(transport))
+		close(transport->fd);
+	transport->fd = -1;
+}
+
+/* Waits for events until the deadline. 0, -ETIMEDOUT or -errno; a signal is no reason to stop. */
+static int wait_for(int fd, short events, int64_t deadline_ns)
+{
+	struct pollfd pollfd = {.fd = fd, .events = events};
+	struct timespec timeout;
+	int64_t left;
+	int n;
+
+	for (;;) {
+		left = left_ns(deadline_ns);
+		if (left <= 0)
+			return -ETIMEDOUT;
+		timeout.tv_sec = left / NS_PER_S;
+		timeout.tv_nsec = left % NS_PER_S;
+		n = ppoll(&pollfd, fd >= 0 ? 1 : 0, left == TRANSPORT_NO_DEADLINE ? NULL : &timeout,
+			  NULL);
+		if (n > 0)
+			return 0;
+		if (n == 0)
+			return -ETIMEDOUT;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+int transport_send(struct transport *transport, const void *data, size_t len, int64_t deadline_ns)
+{
+	const char *at = data;
+	ssize_t n;
+	int err;
+
+	while (len > 0) {
+		n = send(transport->fd, at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n >= 0) {
+			at += n;
+			len -= (size_t)n;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return -errno;
+		err = wait_for(transport->fd, POLLOUT, deadline_ns);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void advance(struct iovec *iov, size_t n)
+{
+	for (; n > 0; iov++) {
+		size_t part = n < iov->iov_len ? n : iov->iov_len;
+
+		iov->iov_base = (char *)iov->iov_base + part;
+		iov->iov_len -= part;
+		n -= part;
+	}
+}
+
+/*
+ * While the deadline is further away than SO_RCVTIMEO, a plain blocking recvmsg() cannot miss
+ * it, and saves a poll() for each reply. Nearer to it, poll() with what is left.
+ */
+int transport_recv(struct transport *transport, struct iovec *iov, int iov_count, bool all,
+		   size_t *received, int64_t deadline_ns)
+{
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)iov_count};
+	ssize_t n;
+	bool block;
+	int err;
+
+	for (;;) {
+		block = left_ns(deadline_ns) >= transport->block_ns;
+		if (!block) {
+			err = wait_for(transport->fd, POLLIN, deadline_ns);
+			if (err)
+				return err;
+		}
+		n = recvmsg(transport->fd, &msg, !block ? MSG_DONTWAIT : all ? MSG_WAITALL : 0);
+		if (n > 0) {
+			advance(iov, (size_t)n);
+			*received = (size_t)n;
+			return 0;
+		}
+		if (n == 0)
+			return -ECONNRESET;
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+}
+
+int transport_pause(int pause_ms, int64_t deadline_ns)
+{
+	int64_t until = transport_deadline(pause_ms);
+
+	if (left_ns(deadline_ns) <= 0)
+		return -ETIMEDOUT;
+	wait_for(-1, 0, until < deadline_ns ? until : deadline_ns);
+	return 0;
+}

@@ -1,0 +1,59 @@
+/*
+ * client/transport - one connection to the daemon, with deadlines. Private to the library.
+ */
+#ifndef CLIENT_TRANSPORT_H
+#define CLIENT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+/* A point in CLOCK_MONOTONIC nanoseconds. */
+#define TRANSPORT_NO_DEADLINE INT64_MAX
+
+struct transport {
+	int fd;    /* -1: not connected */
+	dev_t dev; /* which socket fd was; a program may have closed and reused the number */
+	ino_t ino;
+	int64_t block_ns; /* what SO_RCVTIMEO is set to; 0: none */
+};
+
+/* The deadline that is timeout_ms from now; -1 means none. */
+int64_t transport_deadline(int timeout_ms);
+
+/*
+ * Connects to the socket at path. timeout_ms is for transport_set_timeout(); deadline_ns
+ * bounds the connecting itself. 0; -ENAMETOOLONG, -ETIMEDOUT (the backlog stayed full), or
+ * connect(2)'s errno.
+ */
+int transport_connect(struct transport *transport, const char *path, int timeout_ms,
+		      int64_t deadline_ns);
+
+/*
+ * Forgets the connection. The descriptor is closed only if it is still our socket.
+ */
+void transport_drop(struct transport *transport);
+
+/* Calls on this connection will have this timeout from now on. 0 or -errno. */
+int transport_set_timeout(struct transport *transport, int timeout_ms);
+
+/* Is the descriptor still the socket that was connected? */
+bool transport_is_ours(const struct transport *transport);
+
+/* Sends all of it. 0, -ETIMEDOUT, or -errno (-EPIPE, -ECONNRESET: the peer is gone). */
+int transport_send(struct transport *transport, const void *data, size_t len, int64_t deadline_ns);
+
+/*
+ * Receives some bytes, 1 to the whole, into the iov_count buffers and advances them. all: every
+ * byte asked for is sure to come, so the kernel may wait for it. *received is the count.
+ * 0, -ETIMEDOUT, or -errno (-ECONNRESET: the peer closed).
+ */
+int transport_recv(struct transport *transport, struct iovec *iov, int iov_count, bool all,
+		   size_t *received, int64_t deadline_ns);
+
+/* Waits pause_ms, but not past the deadline. 0, or -ETIMEDOUT if the deadline has come. */
+int transport_pause(int pause_ms, int64_t deadline_ns);
+
+#endif

@@ -1,0 +1,280 @@
+/*
+ * Owns: nothing; it works on the shared scratch during one turn. May touch: the choke point
+ * (reseed_fill) and the status text. Never does: I/O, allocation, or change the connection:
+ * what a plan means for it is decided when it is known how much was sent.
+ */
+#include "daemon/batch.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "proto/wire.h"
+
+bool batch_has_request(const uint8_t *in, size_t len)
+{
+	struct wire_request req;
+	size_t used_bytes;
+
+	return len > 0 && wire_decode_request(in, len, &req, &used_bytes) != WIRE_E_SHORT;
+}
+
+/* What is wrong with a well-framed request; RNGD_PROTO_OK when nothing is. */
+static enum rngd_proto_status judge(const struct wire_request *req)
+{
+	if (req->version < RNGD_PROTO_VERSION_MIN || req->version > RNGD_PROTO_VERSION_MAX)
+		return RNGD_PROTO_E_VERSION;
+	if (req->opcode != RNGD_PROTO_OP_GET && req->opcode != RNGD_PROTO_OP_STATUS)
+		return RNGD_PROTO_E_OPCODE;
+	if (req->flags != 0)
+		return RNGD_PROTO_E_FLAGS;
+	if (req->opcode == RNGD_PROTO_OP_STATUS)
+		return req->body_bytes == 0 ? RNGD_PROTO_OK : RNGD_PROTO_E_BODY;
+	if (req->body_bytes != RNGD_PROTO_GET_BODY_BYTES || wire_get_u32(req->body) == 0)
+		return RNGD_PROTO_E_BODY;
+	return RNGD_PROTO_OK;
+}
+
+/* Bytes a control frame may still take. */
+static size_t control_room(const struct batch *batch)
+{
+	return CONN_CONTROL_BYTES - batch->control_bytes;
+}
+
+/*
+ * Puts a frame without random bytes; its body is already behind the place of its head. The
+ * caller has looked at control_room().
+ */
+static void put_control(struct batch *batch, const struct wire_reply *reply)
+{
+	wire_encode_reply(reply, batch->shared->scratch + batch->bytes);
+	batch->bytes += RNGD_PROTO_REPLY_HEAD_BYTES + reply->body_bytes;
+	batch->control_bytes = batch->bytes;
+}
+
+/* An error frame; only "version" has a body: what we speak. */
+static bool plan_error(struct batch *batch, uint8_t opcode, uint8_t version, uint32_t tag,
+		       enum rngd_proto_status status)
+{
+	uint8_t *body = batch->shared->scratch + batch->bytes + RNGD_PROTO_REPLY_HEAD_BYTES;
+	struct wire_reply reply = {
+	    .opcode = opcode,
+	    .version = version,
+	    .status = (uint8_t)status,
+	    .tag = tag,
+	    .generation = batch->shared->reseed->generation,
+	};
+
+	if (batch->frame_count > 0 ||
+	    control_room(batch) < RNGD_PROTO_REPLY_HEAD_BYTES + RNGD_PROTO_ERROR_MAX_BYTES)
+		return false;
+	if (status == RNGD_PROTO_E_VERSION) {
+		reply.version = RNGD_PROTO_VERSION_MAX;
+		body[0] = RNGD_PROTO_VERSION_MIN;
+		body[1] = RNGD_PROTO_VERSION_MAX;
+		reply.body_bytes = 2;
+	}
+	put_control(batch, &reply);
+	return true;
+}
+
+static bool plan_status(struct batch *batch, const struct wire_request *req)
+{
+	struct conn_shared *shared = batch->shared;
+	uint8_t *body = shared->scratch + batch->bytes + RNGD_PROTO_REPLY_HEAD_BYTES;
+	struct wire_reply reply = {
+	    .opcode = req->opcode,
+	    .version = req->version,
+	    .tag = req->tag,
+	    .generation = shared->reseed->generation,
+	};
+
+	if (batch->frame_count > 0 || control_room(batch) < CONN_CONTROL_BYTES)
+		return false;
+	reply.body_bytes =
+	    (uint32_t)shared->status_text(shared->owner, (char *)body, RNGD_PROTO_STATUS_MAX_BYTES);
+	put_control(batch, &reply);
+	return true;
+}
+
+/* The next frame of the GET in progress, if the batch has room for the whole of it. */
+static bool plan_frame(struct batch *batch)
+{
+	struct conn_progress *progress = &batch->progress;
+	size_t data_bytes = progress->get_owed < RNGD_PROTO_FRAME_DATA_BYTES
+				? (size_t)progress->get_owed
+				: RNGD_PROTO_FRAME_DATA_BYTES;
+	struct conn_frame *frame = &batch->shared->frames[batch->frame_count];
+
+	if (batch->frame_count == CONN_BATCH_FRAMES ||
+	    CONN_SCRATCH_BYTES - batch->bytes < RNGD_PROTO_REPLY_HEAD_BYTES + data_bytes)
+		return false;
+	*frame = (struct conn_frame){
+	    .start = batch->bytes,
+	    .head_bytes = RNGD_PROTO_REPLY_HEAD_BYTES,
+	    .data_bytes = data_bytes,
+	    .tag = progress->get_tag,
+	    .version = progress->get_version,
+	    .more = progress->get_owed > data_bytes,
+	    .before = *progress,
+	};
+	batch->frame_count++;
+	batch->bytes += RNGD_PROTO_REPLY_HEAD_BYTES + data_bytes;
+	progress->get_owed -= data_bytes;
+	return true;
+}
+
+/* One request from the input. false: none is whole, or its answer must wait for the next batch. */
+static bool plan_request(struct batch *batch, size_t in_bytes, bool refuse)
+{
+	struct conn_progress *progress = &batch->progress;
+	const uint8_t *in = batch->shared->in;
+	enum rngd_proto_status status;
+	struct wire_request req;
+	size_t used_bytes;
+	bool planned = true;
+
+	switch (wire_decode_request(in + progress->in_used, in_bytes - progress->in_used, &req,
+				    &used_bytes)) {
+	case WIRE_E_SHORT:
+		return false;
+	case WIRE_E_LENGTH:
+		/* Where the next request begins is unknown: say so and close. */
+		progress->close_after = plan_error(batch, RNGD_PROTO_OP_NONE,
+						   RNGD_PROTO_VERSION_MAX, 0, RNGD_PROTO_E_LENGTH);
+		return false;
+	case WIRE_OK:
+		break;
+	}
+	status = judge(&req);
+	if (status == RNGD_PROTO_OK && req.opcode == RNGD_PROTO_OP_GET && refuse)
+		status = RNGD_PROTO_E_UNAVAILABLE;
+	if (status != RNGD_PROTO_OK) {
+		planned = plan_error(batch, req.opcode, req.version, req.tag, status);
+	} else if (req.opcode == RNGD_PROTO_OP_STATUS) {
+		planned = plan_status(batch, &req);
+	} else {
+		progress->get_owed = wire_get_u32(req.body);
+		progress->get_tag = req.tag;
+		progress->get_version = req.version;
+	}
+	if (planned) {
+		progress->in_used += used_bytes;
+		progress->requests++;
+	}
+	return planned;
+}
+
+/* refuse: no random bytes can be had, so every GET ends with an error frame. */
+static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes, bool refuse)
+{
+	struct conn_progress *progress = &batch->progress;
+	bool more = true;
+
+	*batch = (struct batch){
+	    .shared = conn->shared,
+	    .progress = conn->progress,
+	    .bytes = conn->out_bytes,
+	    .control_bytes = conn->out_bytes,
+	    .begun_owed = conn->frame_owed,
+	    .generation = conn->frame_generation,
+	};
+	if (conn->out_bytes > 0)
+		memcpy(conn->shared->scratch, conn->out, conn->out_bytes);
+	if (conn->frame_owed > 0) {
+		batch->shared->frames[0] = (struct conn_frame){
+		    .start = batch->bytes,
+		    .data_bytes = (size_t)conn->frame_owed,
+		    .before = *progress,
+		};
+		batch->frame_count = 1;
+		batch->bytes += (size_t)conn->frame_owed;
+	}
+	while (more && !progress->close_after && !conn->shared->stopping) {
+		if (progress->get_owed == 0) {
+			more = plan_request(batch, in_bytes, refuse);
+		} else if (refuse) {
+			more = plan_error(batch, RNGD_PROTO_OP_GET, progress->get_version,
+					  progress->get_tag, RNGD_PROTO_E_UNAVAILABLE);
+			if (more)
+				progress->get_owed = 0;
+		} else {
+			more = plan_frame(batch);
+		}
+	}
+}
+
+static void put_heads(struct batch *batch)
+{
+	const struct conn_shared *shared = batch->shared;
+
+	for (size_t i = 0; i < batch->frame_count; i++) {
+		const struct conn_frame *frame = &shared->frames[i];
+		struct wire_reply reply = {
+		    .opcode = RNGD_PROTO_OP_GET,
+		    .version = frame->version,
+		    .flags = frame->more ? RNGD_PROTO_FLAG_MORE : 0,
+		    .tag = frame->tag,
+		    .generation = batch->generation,
+		    .body_bytes = (uint32_t)frame->data_bytes,
+		};
+
+		if (frame->head_bytes > 0)
+			wire_encode_reply(&reply, shared->scratch + frame->start);
+	}
+}
+
+int batch_make(struct batch *batch, const struct conn *conn, size_t in_bytes)
+{
+	struct conn_shared *shared = conn->shared;
+	size_t start;
+
+	plan(batch, conn, in_bytes, false);
+	if (batch->frame_count == 0)
+		return 0;
+	start = shared->frames[0].start;
+	if (reseed_fill(shared->reseed, shared->scratch + start, batch->bytes - start,
+			&batch->generation) != 0) {
+		if (conn->frame_owed > 0)
+			return -ECONNRESET;
+		plan(batch, conn, in_bytes, true);
+		return 0;
+	}
+	if (conn->frame_owed > 0 && batch->generation != conn->frame_generation)
+		return -ECONNRESET;
+	put_heads(batch);
+	return 0;
+}
+
+void batch_sent(struct batch *batch, size_t sent_bytes)
+{
+	const struct conn_frame *frames = batch->shared->frames;
+
+	batch->unsent_start = sent_bytes;
+	if (sent_bytes < batch->control_bytes) {
+		batch->unsent_bytes = batch->control_bytes - sent_bytes;
+		batch->frame_owed = batch->begun_owed;
+		if (batch->frame_count > 0)
+			batch->progress = frames[0].before;
+		return;
+	}
+	for (size_t i = 0; i < batch->frame_count; i++) {
+		const struct conn_frame *frame = &frames[i];
+		size_t data_start = frame->start + frame->head_bytes;
+		size_t end = data_start + frame->data_bytes;
+
+		if (sent_bytes >= end) {
+			batch->random_sent += frame->data_bytes;
+			continue;
+		}
+		if (sent_bytes == frame->start && frame->head_bytes > 0) {
+			batch->progress = frame->before; /* not begun: it can wait */
+			return;
+		}
+		if (i + 1 < batch->frame_count)
+			batch->progress = frames[i + 1].before;
+		batch->unsent_bytes = sent_bytes < data_start ? data_start - sent_bytes : 0;
+		batch->frame_owed = sent_bytes < data_start ? frame->data_bytes : end - sent_bytes;
+		batch->random_sent += frame->data_bytes - batch->frame_owed;
+		return;
+	}
+}

@@ -1,0 +1,180 @@
+/*
+ * Owns: the peer's descriptor and what little is kept of its requests. May touch: the shared
+ * scratch during its turn. Never does: block, keep a random byte beyond its turn, trust a
+ * length, or end the process for anything a peer sends.
+ */
+#include "daemon/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/batch.h"
+#include "host/secmem.h"
+
+static void conn_end(struct conn *conn)
+{
+	conn->shared->ended(conn->shared->owner, conn);
+	conn_free(conn);
+}
+
+/* Replaces *kept by a copy of len bytes; 0 or -ENOMEM. */
+static int keep(uint8_t **kept, size_t *kept_bytes, const uint8_t *from, size_t len)
+{
+	uint8_t *copy = NULL;
+
+	if (len > 0) {
+		copy = malloc(len);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, from, len);
+	}
+	free(*kept);
+	*kept = copy;
+	*kept_bytes = len;
+	return 0;
+}
+
+/* Is there anything to send before more requests are read? */
+static bool conn_owes(const struct conn *conn)
+{
+	return conn->out_bytes > 0 || conn->frame_owed > 0 || conn->progress.get_owed > 0 ||
+	       conn->progress.close_after;
+}
+
+/*
+ * Brings the input into the shared buffer: what was kept, and if that holds no whole
+ * request, what the peer sent since. 0, or -errno: -EAGAIN nothing new, -ECONNRESET the end.
+ */
+static int conn_read(struct conn *conn, size_t *in_bytes)
+{
+	struct conn_shared *shared = conn->shared;
+	ssize_t n;
+
+	if (conn->in_bytes > 0)
+		memcpy(shared->in, conn->in, conn->in_bytes);
+	*in_bytes = conn->in_bytes;
+	if (conn_owes(conn) || batch_has_request(shared->in, *in_bytes))
+		return 0;
+	n = recv(conn->fd, shared->in + *in_bytes, sizeof(shared->in) - *in_bytes, MSG_DONTWAIT);
+	if (n < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	if (n == 0)
+		return -ECONNRESET;
+	*in_bytes += (size_t)n;
+	return 0;
+}
+
+/*
+ * Sends the batch; what the peer does not take becomes a debt in conn. 0 or -errno.
+ */
+static int conn_send(struct conn *conn, struct batch *batch)
+{
+	const uint8_t *scratch = conn->shared->scratch;
+	ssize_t n = 0;
+
+	if (batch->bytes > 0) {
+		n = send(conn->fd, scratch, batch->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (n < 0)
+			n = 0;
+	}
+	batch_sent(batch, (size_t)n);
+	conn->shared->bytes_served += batch->random_sent;
+	conn->shared->requests += batch->progress.requests - conn->progress.requests;
+	conn->progress = batch->progress;
+	conn->frame_owed = batch->frame_owed;
+	conn->frame_generation = batch->generation;
+	return keep(&conn->out, &conn->out_bytes, scratch + batch->unsent_start,
+		    batch->unsent_bytes);
+}
+
+/* After a turn: wait to write while something is owed or ready to be answered, else to read. */
+static void conn_watch(struct conn *conn)
+{
+	bool busy = conn_owes(conn) || batch_has_request(conn->in, conn->in_bytes);
+	int events = busy ? EV_WRITE : EV_READ;
+
+	if ((conn->watcher.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(conn->shared->loop, &conn->watcher);
+	ev_io_set(&conn->watcher, conn->fd, events);
+	ev_io_start(conn->shared->loop, &conn->watcher);
+}
+
+/* One turn: read, plan, make, send, remember. 0, or -errno: the connection is over. */
+static int conn_turn(struct conn *conn)
+{
+	struct conn_shared *shared = conn->shared;
+	struct batch batch;
+	size_t in_bytes;
+	int err;
+
+	err = conn_read(conn, &in_bytes);
+	if (err)
+		return err == -EAGAIN ? 0 : err;
+
+	err = batch_make(&batch, conn, in_bytes);
+	if (!err)
+		err = conn_send(conn, &batch);
+	wipe(shared->scratch, batch.bytes);
+	if (err)
+		return err;
+
+	in_bytes -= conn->progress.in_used;
+	err = keep(&conn->in, &conn->in_bytes, shared->in + conn->progress.in_used, in_bytes);
+	conn->progress.in_used = 0;
+	if (err)
+		return err;
+
+	/* At a frame boundary, and nobody is to be answered any more. */
+	if (conn->out_bytes == 0 && conn->frame_owed == 0 &&
+	    (conn->progress.close_after || shared->stopping))
+		return -ECONNRESET;
+	conn_watch(conn);
+	return 0;
+}
+
+static void conn_ready(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct conn *conn = watcher->data;
+
+	(void)loop;
+	(void)events;
+	if (conn_turn(conn) != 0)
+		conn_end(conn);
+}
+
+struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid)
+{
+	struct conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn) {
+		close(fd);
+		return NULL;
+	}
+	conn->shared = shared;
+	conn->fd = fd;
+	conn->uid = uid;
+	ev_io_init(&conn->watcher, conn_ready, fd, EV_READ);
+	conn->watcher.data = conn;
+	ev_io_start(shared->loop, &conn->watcher);
+	return conn;
+}
+
+void conn_free(struct conn *conn)
+{
+	ev_io_stop(conn->shared->loop, &conn->watcher);
+	close(conn->fd);
+	free(conn->in);
+	free(conn->out);
+	free(conn);
+}
+
+bool conn_stop(struct conn *conn)
+{
+	return conn->out_bytes == 0 && conn->frame_owed == 0;
+}

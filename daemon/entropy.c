@@ -1,0 +1,153 @@
+/*
+ * Owns: the table. May touch: getrandom, the processor's instructions, clocks.
+ * Never does: decide when to reseed, block after start, or keep what a source gave.
+ */
+#include "daemon/entropy.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host/cpu.h"
+#include "host/secmem.h"
+
+/* A 256-bit seed's worth from each source that claims to be random by itself. */
+#define ENTROPY_WORDS 4u
+
+static const uint8_t entropy_tag[ENTROPY_TAG_BYTES] = "rngd reseed v1";
+
+/* Most bytes one source gives. */
+#define ENTROPY_SOURCE_MAX_BYTES 32u
+
+struct entropy_source {
+	enum entropy_id id;
+	const char *name;
+	bool required;
+	/* Writes up to ENTROPY_SOURCE_MAX_BYTES; the count, -ENODEV when absent, or an errno. */
+	int (*gather)(uint8_t *out, bool may_block);
+};
+
+static int gather_kernel(uint8_t *out, bool may_block)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	/*
+	 * The system call itself: a C library with a generator of its own in front of it
+	 * would be one more copy of state that a clone duplicates.
+	 */
+	while (done < ENTROPY_SOURCE_MAX_BYTES) {
+		n = syscall(SYS_getrandom, out + done, ENTROPY_SOURCE_MAX_BYTES - done,
+			    may_block ? 0 : GRND_NONBLOCK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return (int)done;
+}
+
+static int gather_words(uint8_t *out, bool present, bool (*read_word)(uint64_t *))
+{
+	uint64_t word;
+	int err = 0;
+
+	if (!present)
+		return -ENODEV;
+	for (size_t i = 0; i < ENTROPY_WORDS && !err; i++) {
+		if (!read_word(&word))
+			err = -EIO;
+		memcpy(out + i * sizeof(word), &word, sizeof(word));
+	}
+	wipe(&word, sizeof(word));
+	return err ? err : (int)(ENTROPY_WORDS * sizeof(word));
+}
+
+static int gather_rdseed(uint8_t *out, bool may_block)
+{
+	(void)may_block;
+	return gather_words(out, cpu_has_rdseed(), cpu_rdseed64);
+}
+
+static int gather_rdrand(uint8_t *out, bool may_block)
+{
+	(void)may_block;
+	return gather_words(out, cpu_has_rdrand(), cpu_rdrand64);
+}
+
+static int gather_cycles(uint8_t *out, bool may_block)
+{
+	uint64_t cycles = cpu_cycles();
+
+	(void)may_block;
+	if (cycles == 0)
+		return -ENODEV;
+	memcpy(out, &cycles, sizeof(cycles));
+	return (int)sizeof(cycles);
+}
+
+static int gather_clocks(uint8_t *out, bool may_block)
+{
+	static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_BOOTTIME};
+	struct timespec now;
+
+	(void)may_block;
+	for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
+		if (clock_gettime(clocks[i], &now) < 0)
+			return -errno;
+		memcpy(out + i * sizeof(now), &now, sizeof(now));
+	}
+	return (int)sizeof(now) * 2;
+}
+
+static const struct entropy_source entropy_sources[ENTROPY_SOURCES] = {
+    {ENTROPY_ID_KERNEL, "kernel", true, gather_kernel},
+    {ENTROPY_ID_RDSEED, "rdseed", false, gather_rdseed},
+    {ENTROPY_ID_RDRAND, "rdrand", false, gather_rdrand},
+    {ENTROPY_ID_CYCLES, "cycles", false, gather_cycles},
+    {ENTROPY_ID_CLOCKS, "clocks", false, gather_clocks},
+};
+
+_Static_assert(ENTROPY_TAG_BYTES + ENTROPY_SOURCES * (3 + ENTROPY_SOURCE_MAX_BYTES) <=
+		   ENTROPY_MESSAGE_BYTES,
+	       "every source at its most fits the message");
+_Static_assert(2 * sizeof(struct timespec) <= ENTROPY_SOURCE_MAX_BYTES, "clocks fit");
+
+int entropy_gather(struct entropy *entropy, bool may_block, uint8_t message[ENTROPY_MESSAGE_BYTES],
+		   size_t *message_bytes)
+{
+	uint8_t *at = message;
+	int err = 0;
+
+	memcpy(at, entropy_tag, sizeof(entropy_tag));
+	at += sizeof(entropy_tag);
+	for (size_t i = 0; i < ENTROPY_SOURCES; i++) {
+		const struct entropy_source *source = &entropy_sources[i];
+		int n = source->gather(at + 3, may_block);
+
+		if (n < 0) {
+			entropy->states[i] = n == -ENODEV ? ENTROPY_ABSENT : ENTROPY_FAILED;
+			if (source->required && !err)
+				err = n;
+			continue;
+		}
+		entropy->states[i] = ENTROPY_ACTIVE;
+		at[0] = (uint8_t)source->id;
+		at[1] = (uint8_t)(n >> 8);
+		at[2] = (uint8_t)n;
+		at += 3 + n;
+	}
+	*message_bytes = err ? 0 : (size_t)(at - message);
+	if (err)
+		wipe(message, ENTROPY_MESSAGE_BYTES);
+	return err;
+}
+
+const char *entropy_name(size_t i)
+{
+	return entropy_sources[i].name;
+}

@@ -1,0 +1,166 @@
+/*
+ * Owns: the listening socket it made and the lock beside it. May touch: the socket's directory.
+ * Never does: remove anything but a dead socket, or follow a link to its lock.
+ */
+#include "daemon/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "proto/rngd_proto.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16, include/uapi/asm-generic/socket.h */
+#endif
+
+#define LISTENER_LOCK_SUFFIX ".lock"
+
+/* Connections waiting to be accepted; the kernel cuts it to net.core.somaxconn. */
+#define LISTENER_BACKLOG 4096
+
+static int open_lock(const char *path)
+{
+	char lock[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof(LISTENER_LOCK_SUFFIX)];
+	struct stat st;
+	int fd, err;
+
+	snprintf(lock, sizeof(lock), "%s%s", path, LISTENER_LOCK_SUFFIX);
+	fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+	if (fd < 0) {
+		err = -errno;
+		log_error("cannot open %s: %s", lock, strerror(-err));
+		return err;
+	}
+	/* Somebody else's file could be locked by its owner to keep us from starting. */
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
+		log_error("%s is not a regular file of ours; remove it", lock);
+		close(fd);
+		return -EPERM;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		err = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+		if (err == -EADDRINUSE)
+			log_error("another rngd serves %s; stop it or choose another --socket",
+				  path);
+		else
+			log_error("cannot lock %s: %s", lock, strerror(-err));
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* 0: nothing at the path any more. The lock is held, so no other rngd is between the steps. */
+static int clear_path(const char *path, const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd, alive;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode)) {
+		log_error("%s exists and is not a socket; remove it or choose another --socket",
+			  path);
+		return -EEXIST;
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* Only "connection refused" proves that nobody listens: EAGAIN is a full backlog. */
+	alive =
+	    connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno != ECONNREFUSED;
+	close(fd);
+	if (alive) {
+		log_error("a live socket is at %s; stop its owner or choose another --socket",
+			  path);
+		return -EADDRINUSE;
+	}
+	return unlink(path) < 0 ? -errno : 0;
+}
+
+/* bind() applies the umask, so the socket never exists with wider access than asked for. */
+static int bind_with_mode(int fd, const struct sockaddr_un *addr, mode_t mode)
+{
+	mode_t old_mask = umask(0777 & ~mode);
+	int err = bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+
+	umask(old_mask);
+	return err;
+}
+
+static void make_default_directory(const char *path)
+{
+	char directory[] = RNGD_PROTO_DEFAULT_SOCKET;
+
+	if (strcmp(path, RNGD_PROTO_DEFAULT_SOCKET) == 0 && geteuid() == 0 &&
+	    mkdir(dirname(directory), 0755) < 0 && errno != EEXIST)
+		log_warning("cannot make the directory of %s: %s", path, strerror(errno));
+}
+
+int listener_open(struct listener *listener, const char *path, mode_t mode)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int err;
+
+	listener->fd = -1;
+	listener->lock_fd = -1;
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	make_default_directory(path);
+
+	listener->lock_fd = open_lock(path);
+	if (listener->lock_fd < 0)
+		return listener->lock_fd;
+	err = clear_path(path, &addr);
+	if (err)
+		goto fail;
+	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (listener->fd < 0) {
+		err = -errno;
+		goto fail;
+	}
+	err = bind_with_mode(listener->fd, &addr, mode);
+	if (!err && listen(listener->fd, LISTENER_BACKLOG) < 0)
+		err = -errno;
+	if (err)
+		goto fail;
+	return 0;
+
+fail:
+	if (err != -EADDRINUSE && err != -EEXIST)
+		log_error("cannot listen on %s: %s", path, strerror(-err));
+	listener_close(listener);
+	return err;
+}
+
+void listener_close(struct listener *listener)
+{
+	if (listener->fd >= 0)
+		close(listener->fd);
+	if (listener->lock_fd >= 0)
+		close(listener->lock_fd);
+	listener->fd = -1;
+	listener->lock_fd = -1;
+}
+
+bool listener_refuse_fds(int fd)
+{
+#ifdef RNGD_TEST_FALLBACK
+	(void)fd;
+	return false;
+#else
+	int off = 0;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) == 0;
+#endif
+}

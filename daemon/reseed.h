@@ -1,0 +1,94 @@
+/*
+ * daemon/reseed - owns the generator and decides when it must be reseeded.
+ *
+ * reseed_fill() is the one place where random bytes come into being: it looks whether the state is
+ * still good before it makes any. Timers and signals only ask; the pull decides.
+ */
+#ifndef DAEMON_RESEED_H
+#define DAEMON_RESEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/entropy.h"
+#include "host/secmem.h"
+
+/* Output after which the state counts as old, whatever its age. */
+#define RESEED_MAX_BYTES (1ull << 30)
+
+/* After a failed reseed: the first pause, and the longest, between two tries. */
+#define RESEED_BACKOFF_MIN_MS 100
+#define RESEED_BACKOFF_MAX_MS 5000
+
+/* The first clone generation; it never goes back. */
+#define RESEED_FIRST_GENERATION 1u
+
+/* Positive: the caller must handle it. */
+enum {
+	RESEED_E_UNAVAILABLE = 1, /* the state is too old and could not be renewed */
+};
+
+enum reseed_reason {
+	RESEED_NONE, /* not due */
+	RESEED_START,
+	RESEED_AGE,
+	RESEED_VOLUME,
+	RESEED_REQUEST,
+};
+
+struct reseed_secret; /* the generator; lives in secret memory only */
+
+struct reseed {
+	struct secmem mem;
+	struct reseed_secret *secret;
+	struct entropy entropy;
+	bool use_rdrand;
+	int64_t interval_ms;
+
+	uint64_t generation;        /* clone generation of the state */
+	enum reseed_reason pending; /* asked for and not yet done, else RESEED_NONE */
+	int64_t seeded_at_ms;       /* CLOCK_BOOTTIME: sleep ages the state too */
+	uint64_t bytes_since_seed;
+
+	int error; /* 0, or the negative errno of the reseed that failed last */
+	int64_t retry_at_ms;
+	int64_t backoff_ms;
+
+	uint64_t count;    /* reseeds done, the first seed included */
+	uint64_t failures; /* reseeds that failed */
+	enum reseed_reason last_reason;
+};
+
+/*
+ * Takes secret memory and the first seed. Waits until the kernel's generator is ready, which
+ * early in a boot may take a while. 0, or a negative errno: nothing may be served.
+ */
+int reseed_init(struct reseed *reseed, int64_t interval_ms, bool use_memfd_secret);
+
+/* Wipes the state; a zeroed struct is allowed. */
+void reseed_deinit(struct reseed *reseed);
+
+/* The next fill or check reseeds first. */
+void reseed_want(struct reseed *reseed, enum reseed_reason reason);
+
+/*
+ * Reseeds now if it is due (and, after a failure, if it is time to try again). For timers, so that
+ * an idle daemon's state does not grow old. 0 or RESEED_E_UNAVAILABLE.
+ */
+int reseed_check(struct reseed *reseed) __attribute__((warn_unused_result));
+
+/*
+ * Writes len random bytes to out and the clone generation they were made under to
+ * *generation. 0, or RESEED_E_UNAVAILABLE with out untouched.
+ */
+int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generation)
+    __attribute__((warn_unused_result));
+
+/* "start", "age", ...; static storage. */
+const char *reseed_reason_name(enum reseed_reason reason);
+
+/* Milliseconds since the state was last renewed. */
+int64_t reseed_age_ms(const struct reseed *reseed);
+
+#endif

@@ -1,0 +1,338 @@
+/*
+ * Owns: the loop, the connections, the signal descriptor. May touch: the listeners it was given.
+ * Never does: block, die or spin for want of descriptors or memory, or run a signal handler
+ * while secrets are in registers (signals are read as data; see guard_linger for the one
+ * exception).
+ */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/listener.h"
+#include "daemon/log.h"
+#include "daemon/status.h"
+
+/* Accepted at most this many at a time, so that a storm of connects leaves turns to the others. */
+#define SERVER_ACCEPT_BURST 64
+
+/* Out of descriptors or memory: look again this often; say so this often. */
+#define SERVER_PAUSE_S      0.1
+#define SERVER_PAUSE_LOG_MS 10000
+
+/* A peer that does not read its last frame may hold up a stop for this long. */
+#define SERVER_STOP_S 2.0
+
+/* Renewal of an idle daemon's state, a retry after a failed reseed. */
+#define SERVER_RESEED_CHECK_S 1.0
+
+/* How long a passed TCP socket may hold the loop up where it cannot be refused. */
+#define SERVER_LINGER_US 50000
+
+static int64_t monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void listeners_start(struct server *server)
+{
+	for (size_t i = 0; i < server->listener_count; i++)
+		ev_io_start(server->loop, &server->listeners[i].watcher);
+}
+
+static void listeners_stop(struct server *server)
+{
+	for (size_t i = 0; i < server->listener_count; i++)
+		ev_io_stop(server->loop, &server->listeners[i].watcher);
+}
+
+static void conn_ended(void *owner, struct conn *conn)
+{
+	struct server *server = owner;
+
+	if (conn->prev)
+		conn->prev->next = conn->next;
+	else
+		server->conns = conn->next;
+	if (conn->next)
+		conn->next->prev = conn->prev;
+	server->conn_count--;
+	if (server->shared.stopping && !server->conns)
+		ev_break(server->loop, EVBREAK_ALL);
+}
+
+/*
+ * Descriptors or memory ran out. The listener is level-triggered, so it must rest or the loop
+ * would spin; connections wait in the backlog meanwhile.
+ */
+static void accept_pause(struct server *server, const char *why)
+{
+	int64_t now_ms = monotonic_ms();
+
+	server->accept_pauses++;
+	if (now_ms - server->pause_logged_at_ms >= SERVER_PAUSE_LOG_MS) {
+		server->pause_logged_at_ms = now_ms;
+		log_warning("cannot accept connections for now: %s (%zu open)", why,
+			    server->conn_count);
+	}
+	listeners_stop(server);
+	ev_timer_set(&server->pause_timer, SERVER_PAUSE_S, 0.);
+	ev_timer_start(server->loop, &server->pause_timer);
+}
+
+static void accept_again(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct server *server = timer->data;
+
+	(void)loop;
+	(void)events;
+	if (!server->shared.stopping)
+		listeners_start(server);
+}
+
+/* false: no more for now. */
+static bool server_accept(struct server *server, int listen_fd)
+{
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct ucred peer;
+	socklen_t peer_bytes = sizeof(peer);
+	struct conn *conn;
+
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			accept_pause(server, strerror(errno));
+		/* The others concern one connection that is gone already. */
+		return errno == ECONNABORTED || errno == EINTR;
+	}
+	/* Asked before the first byte is read, so nothing a peer sends can come before it. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) < 0) {
+		close(fd);
+		return true;
+	}
+	conn = conn_new(&server->shared, fd, peer.uid);
+	if (!conn) {
+		accept_pause(server, strerror(ENOMEM));
+		return false;
+	}
+	conn->next = server->conns;
+	if (conn->next)
+		conn->next->prev = conn;
+	server->conns = conn;
+	server->conn_count++;
+	server->accepted++;
+	return true;
+}
+
+static void listener_ready(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct server_listener *listener = watcher->data;
+
+	(void)loop;
+	(void)events;
+	for (int i = 0; i < SERVER_ACCEPT_BURST; i++)
+		if (!server_accept(listener->server, watcher->fd))
+			break;
+}
+
+static void server_stop(struct server *server)
+{
+	struct conn *conn, *next;
+
+	if (server->shared.stopping)
+		return;
+	log_info("stopping");
+	service_notify(server->service, "STOPPING=1");
+	server->shared.stopping = true;
+	listeners_stop(server);
+	ev_timer_set(&server->stop_timer, SERVER_STOP_S, 0.);
+	ev_timer_start(server->loop, &server->stop_timer);
+	for (conn = server->conns; conn; conn = next) {
+		next = conn->next;
+		if (conn_stop(conn)) {
+			conn_ended(server, conn);
+			conn_free(conn);
+		}
+	}
+	if (!server->conns)
+		ev_break(server->loop, EVBREAK_ALL);
+}
+
+static void stop_late(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	(void)timer;
+	(void)events;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+/* Correctness rests on the pull in reseed_fill(); here only the result is not needed. */
+static void reseed_tick(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct server *server = timer->data;
+
+	(void)loop;
+	(void)events;
+	if (reseed_check(server->reseed) != 0)
+		return; /* logged and shown by STATUS; tried again at the next tick */
+}
+
+static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
+{
+	struct server *server = watcher->data;
+	struct signalfd_siginfo info;
+
+	(void)loop;
+	(void)events;
+	while (read(watcher->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo != SIGHUP) {
+			server_stop(server);
+			continue;
+		}
+		reseed_want(server->reseed, RESEED_REQUEST);
+		if (reseed_check(server->reseed) == 0)
+			log_info("reseeded on SIGHUP");
+	}
+}
+
+static int signals_open(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) /* a closed stderr must not kill us */
+		return -errno;
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void no_op(int signal_number)
+{
+	(void)signal_number;
+}
+
+/*
+ * Before SO_PASSRIGHTS a peer can pass us a TCP socket with SO_LINGER and unsent data. The kernel
+ * drops it inside our recv(), and waits there as long as the peer set. A signal ends
+ * that wait, so a timer sends one regularly. Its frame on the stack can hold vector
+ * registers; reseed_fill() wipes the stack after each use of them.
+ */
+static int guard_linger(void)
+{
+	const struct itimerval every = {{0, SERVER_LINGER_US}, {0, SERVER_LINGER_US}};
+	struct sigaction action = {.sa_handler = no_op};
+
+	if (sigaction(SIGALRM, &action, NULL) < 0 || setitimer(ITIMER_REAL, &every, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+static int init_listeners(struct server *server, const int *fds, size_t count)
+{
+	server->fds_refused = true;
+	for (size_t i = 0; i < count; i++) {
+		struct server_listener *listener = &server->listeners[i];
+
+		server->fds_refused &= listener_refuse_fds(fds[i]);
+		listener->server = server;
+		ev_io_init(&listener->watcher, listener_ready, fds[i], EV_READ);
+		listener->watcher.data = listener;
+	}
+	server->listener_count = count;
+	listeners_start(server);
+	return server->fds_refused ? 0 : guard_linger();
+}
+
+static int init_watchers(struct server *server)
+{
+	int fd = signals_open();
+
+	ev_io_init(&server->signal_watcher, signal_ready, fd, EV_READ);
+	server->signal_watcher.data = server;
+	ev_init(&server->pause_timer, accept_again);
+	server->pause_timer.data = server;
+	ev_init(&server->stop_timer, stop_late);
+	ev_timer_init(&server->reseed_timer, reseed_tick, SERVER_RESEED_CHECK_S,
+		      SERVER_RESEED_CHECK_S);
+	server->reseed_timer.data = server;
+	if (fd < 0)
+		return -errno;
+	ev_io_start(server->loop, &server->signal_watcher);
+	ev_timer_start(server->loop, &server->reseed_timer);
+	return 0;
+}
+
+int server_init(struct server *server, const int *listen_fds, size_t count, struct reseed *reseed,
+		const struct service *service, bool use_memfd_secret)
+{
+	int err;
+
+	memset(server, 0, sizeof(*server));
+	server->signal_watcher.fd = -1;
+	server->started_at_ms = monotonic_ms();
+	server->pause_logged_at_ms = -SERVER_PAUSE_LOG_MS;
+	server->reseed = reseed;
+	server->service = service;
+	/* One heap that grows by brk() alone: mapping and remapping stay out of the sandbox. */
+	mallopt(M_MMAP_MAX, 0);
+
+	err = secmem_alloc(&server->scratch, CONN_SCRATCH_BYTES, use_memfd_secret);
+	if (err)
+		goto fail;
+	/* NOENV: the environment shall not choose another backend; NOTIMERFD: one fd less. */
+	server->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
+	if (!server->loop) {
+		err = -ENOMEM;
+		goto fail;
+	}
+	server->shared.loop = server->loop;
+	server->shared.reseed = reseed;
+	server->shared.scratch = server->scratch.data;
+	server->shared.status_text = status_text;
+	server->shared.ended = conn_ended;
+	server->shared.owner = server;
+	err = init_watchers(server);
+	if (!err)
+		err = init_listeners(server, listen_fds, count);
+	if (!err)
+		return 0;
+fail:
+	log_error("cannot set up the server: %s", strerror(-err));
+	server_deinit(server);
+	return err;
+}
+
+void server_run(struct server *server)
+{
+	ev_run(server->loop, 0);
+}
+
+void server_deinit(struct server *server)
+{
+	struct conn *conn, *next;
+
+	for (conn = server->conns; conn; conn = next) {
+		next = conn->next;
+		conn_free(conn);
+	}
+	if (server->loop) {
+		listeners_stop(server);
+		ev_loop_destroy(server->loop);
+		if (server->signal_watcher.fd >= 0)
+			close(server->signal_watcher.fd);
+	}
+	secmem_free(&server->scratch);
+	memset(server, 0, sizeof(*server));
+}

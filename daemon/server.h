@@ -1,0 +1,76 @@
+/*
+ * daemon/server - the event loop, the listeners, the connections, the signals.
+ */
+#ifndef DAEMON_SERVER_H
+#define DAEMON_SERVER_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/conn.h"
+#include "daemon/reseed.h"
+#include "daemon/service.h"
+#include "host/secmem.h"
+
+/* Sockets a service manager may pass. */
+#define SERVER_LISTENERS_MAX 8u
+
+struct server;
+
+struct server_listener {
+	ev_io watcher;
+	struct server *server;
+};
+
+/* Facts of the start that never change afterwards; shown by STATUS. */
+struct server_facts {
+	const char *keystream; /* the ChaCha20 implementation in use */
+	bool core_limit_zero;
+	bool undumpable;
+	bool no_new_privs;
+	bool seccomp;
+	unsigned uid;
+};
+
+struct server {
+	struct ev_loop *loop;
+	struct reseed *reseed;
+	const struct service *service;
+	struct server_facts facts;
+	struct secmem scratch;
+	struct conn_shared shared;
+
+	struct server_listener listeners[SERVER_LISTENERS_MAX];
+	size_t listener_count;
+	bool fds_refused; /* every listener refuses passed descriptors by itself */
+
+	struct conn *conns;
+	size_t conn_count;
+	uint64_t accepted;
+	uint64_t accept_pauses; /* times accepting stopped for want of descriptors or memory */
+	int64_t pause_logged_at_ms;
+	int64_t started_at_ms;
+
+	ev_io signal_watcher;
+	ev_timer pause_timer;  /* accept again */
+	ev_timer reseed_timer; /* an idle daemon's state is renewed as well */
+	ev_timer stop_timer;   /* the longest a clean stop may take */
+};
+
+/*
+ * Sets everything up: loop, scratch, watchers for the count listening descriptors (which stay
+ * the caller's) and for signals, which from then on are blocked and read from a
+ * descriptor. reseed and service must outlive the server. 0 or a negative errno after a log line.
+ */
+int server_init(struct server *server, const int *listen_fds, size_t count, struct reseed *reseed,
+		const struct service *service, bool use_memfd_secret);
+
+/* Serves until SIGTERM or SIGINT, then finishes the frames begun, for SERVER_STOP_MS at most. */
+void server_run(struct server *server);
+
+/* Closes every connection and frees everything; a zeroed struct is allowed. */
+void server_deinit(struct server *server);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * Owns: nothing. May touch: counters and facts of the server, read only.
+ * Never does: show a byte of the generator, or anything that only one peer may know.
+ */
+#include "daemon/status.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/server.h"
+
+struct status {
+	char *text;
+	size_t size;
+	size_t len;
+};
+
+static void put(struct status *status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void put(struct status *status, const char *format, ...)
+{
+	char line[256];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	if (n < 0 || (size_t)n >= sizeof(line) || (size_t)n > status->size - status->len)
+		return;
+	memcpy(status->text + status->len, line, (size_t)n);
+	status->len += (size_t)n;
+}
+
+static void put_number(struct status *status, const char *name, uint64_t value)
+{
+	put(status, "%s=%llu\n", name, (unsigned long long)value);
+}
+
+static void put_flag(struct status *status, const char *name, bool value)
+{
+	put(status, "%s=%s\n", name, value ? "true" : "false");
+}
+
+static void put_string(struct status *status, const char *name, const char *value)
+{
+	put(status, "%s=\"%s\"\n", name, value);
+}
+
+static void put_reseed(struct status *status, const struct reseed *reseed)
+{
+	put_number(status, "reseed.count", reseed->count);
+	put_string(status, "reseed.last_reason", reseed_reason_name(reseed->last_reason));
+	put_number(status, "reseed.age_ms", (uint64_t)reseed_age_ms(reseed));
+	put_number(status, "reseed.interval_ms", (uint64_t)reseed->interval_ms);
+	put_number(status, "reseed.output_bytes", reseed->bytes_since_seed);
+	put_number(status, "reseed.failures", reseed->failures);
+	put_string(status, "reseed.error", reseed->error ? strerror(-reseed->error) : "none");
+}
+
+static void put_sources(struct status *status, const struct entropy *entropy)
+{
+	static const char *const states[] = {
+	    [ENTROPY_ABSENT] = "absent",
+	    [ENTROPY_ACTIVE] = "active",
+	    [ENTROPY_FAILED] = "failed",
+	};
+
+	for (size_t i = 0; i < ENTROPY_SOURCES; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "source.%s", entropy_name(i));
+		put_string(status, name, states[entropy->states[i]]);
+	}
+}
+
+static void put_protection(struct status *status, const struct server *server)
+{
+	const struct secmem *mem = &server->reseed->mem;
+	const struct server_facts *facts = &server->facts;
+
+	put_flag(status, "memory.secret", mem->secret);
+	put_flag(status, "memory.locked", mem->locked);
+	put_flag(status, "memory.no_dump", mem->dontdump);
+	put_flag(status, "memory.no_fork", mem->dontfork);
+	put_flag(status, "memory.core_limit_zero", facts->core_limit_zero);
+	put_flag(status, "memory.undumpable", facts->undumpable);
+	put_flag(status, "sandbox.seccomp", facts->seccomp);
+	put_flag(status, "sandbox.no_new_privs", facts->no_new_privs);
+	put_flag(status, "sandbox.refuses_fds", server->fds_refused);
+	put_number(status, "sandbox.uid", facts->uid);
+}
+
+size_t status_text(void *owner, char *text, size_t size)
+{
+	const struct server *server = owner;
+	struct status status = {.text = text, .size = size};
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	put_string(&status, "version", RNGD_VERSION);
+	put_string(&status, "state", server->reseed->error ? "refusing" : "serving");
+	put_number(&status, "generation", server->reseed->generation);
+	put_number(
+	    &status, "uptime_ms",
+	    (uint64_t)((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - server->started_at_ms));
+	put_string(&status, "keystream", server->facts.keystream);
+	put_reseed(&status, server->reseed);
+	put_sources(&status, &server->reseed->entropy);
+	put_protection(&status, server);
+	put_number(&status, "server.connections", server->conn_count);
+	put_number(&status, "server.accepted", server->accepted);
+	put_number(&status, "server.accept_pauses", server->accept_pauses);
+	put_number(&status, "served.requests", server->shared.requests);
+	put_number(&status, "served.bytes", server->shared.bytes_served);
+	return status.len;
+}

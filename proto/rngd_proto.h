@@ -1,0 +1,64 @@
+/*
+ * proto/rngd_proto - every number of the rngd protocol. PROTOCOL.md says what they mean.
+ *
+ * Version history
+ *   1  GET, STATUS.
+ */
+#ifndef PROTO_RNGD_PROTO_H
+#define PROTO_RNGD_PROTO_H
+
+#define RNGD_PROTO_DEFAULT_SOCKET "/run/rngd/rngd.sock"
+
+/* Versions this build speaks; a request names the one it is written in. */
+#define RNGD_PROTO_VERSION_MIN 1u
+#define RNGD_PROTO_VERSION_MAX 1u
+
+/* Sizes in bytes. All integers on the wire are big-endian. */
+#define RNGD_PROTO_LENGTH_BYTES       4u  /* the length word; it does not count itself */
+#define RNGD_PROTO_REQUEST_HEAD_BYTES 12u /* length, opcode, version, flags, tag */
+#define RNGD_PROTO_REPLY_HEAD_BYTES \
+	20u /* length, opcode, version, status, flags, tag, generation */
+
+/*
+ * Largest request, length word included: room for the operations to come (a bump's
+ * entropy, contributed bytes), and small enough that a connection stays cheap.
+ */
+#define RNGD_PROTO_REQUEST_MAX_BYTES 4096u
+
+/*
+ * Largest number of random bytes in one reply frame, and what every frame of a GET but the
+ * last carries. Measured: doc/measurements.md.
+ */
+#define RNGD_PROTO_FRAME_DATA_BYTES 65536u
+
+/* A GET of up to this many bytes is answered in one frame, in every version. */
+#define RNGD_PROTO_ONE_FRAME_BYTES 4096u
+
+/* Largest body of a STATUS reply and of an error frame. */
+#define RNGD_PROTO_STATUS_MAX_BYTES 16384u
+#define RNGD_PROTO_ERROR_MAX_BYTES  256u
+
+#define RNGD_PROTO_GET_BODY_BYTES 4u
+
+/* Opcodes; a reply repeats the request's. */
+enum rngd_proto_opcode {
+	RNGD_PROTO_OP_NONE = 0,   /* only in replies: the request could not be read */
+	RNGD_PROTO_OP_GET = 1,    /* body: u32 count of bytes, 1 to 2^32 - 1 */
+	RNGD_PROTO_OP_STATUS = 2, /* no body */
+};
+
+/* Status of a reply frame; anything but OK ends the request. */
+enum rngd_proto_status {
+	RNGD_PROTO_OK = 0,
+	RNGD_PROTO_E_LENGTH = 1,      /* length word out of range; the connection closes */
+	RNGD_PROTO_E_OPCODE = 2,      /* opcode unknown to this daemon */
+	RNGD_PROTO_E_VERSION = 3,     /* version not spoken; body: u8 lowest, u8 highest */
+	RNGD_PROTO_E_BODY = 4,        /* body's size or content wrong for this opcode */
+	RNGD_PROTO_E_FLAGS = 5,       /* a flag this daemon does not know */
+	RNGD_PROTO_E_UNAVAILABLE = 6, /* no bytes now: the last reseed failed; STATUS says why */
+};
+
+/* Reply flags. */
+#define RNGD_PROTO_FLAG_MORE 0x01u /* more frames of this request follow */
+
+#endif

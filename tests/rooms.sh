@@ -1,0 +1,71 @@
+#!/bin/bash
+# rooms.sh - the rules of doc/architecture.md that a grep can check. Prints each breach; exit 1 when any.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+bad=0
+breach() {
+	echo "rooms: $*"
+	bad=1
+}
+
+# room:rooms it may include from, besides its own
+rules=(
+	'crypto:'
+	'host:'
+	'proto:'
+	'client:proto crypto host'
+	'seccomp:'
+	'daemon:proto crypto host seccomp'
+)
+for rule in "${rules[@]}"; do
+	room=${rule%%:*}
+	allowed=" $room ${rule#*:} "
+	while IFS=: read -r file _ include; do
+		from=$(sed 's/.*"\([^"]*\)".*/\1/' <<<"$include")
+		case $from in
+		*/*) ;;
+		*) breach "$file: \"$from\" does not name its room" ;;
+		esac
+		case $allowed in
+		*" ${from%%/*} "*) ;;
+		*) breach "$file: room $room must not include \"$from\"" ;;
+		esac
+	done < <(grep -n '^#[[:space:]]*include[[:space:]]*"' "$room"/*.[ch])
+done
+
+# only PATTERN WHERE... - the header may be included in these files alone
+only() {
+	local header=$1 file place allowed
+	shift
+	for file in $(grep -lE "^#[[:space:]]*include[[:space:]]*<$header" ./*/*.[ch] | sed 's|^\./||'); do
+		case $file in tests/*) continue ;; esac
+		allowed=no
+		for place in "$@"; do
+			# shellcheck disable=SC2053
+			[[ $file == $place ]] && allowed=yes
+		done
+		[ $allowed = yes ] || breach "$file: <$header> belongs in $*"
+	done
+}
+only 'ev\.h' 'daemon/server.*' 'daemon/conn.*' 'daemon/epoch*'
+only 'systemd/' 'daemon/service.c'
+only 'seccomp\.h' 'seccomp/sandbox.c'
+only 'sodium\.h' 'daemon/reseed.c' 'daemon/main.c'
+
+# rngcli is a user of the library like any other.
+grep -n '"' client/rngcli.c client/rngcli.h client/cmd_*.c | grep include |
+	grep -vE '"client/(rngclient|rngcli|size)\.h"' && breach "rngcli uses rngclient.h alone"
+
+# Files of at most 400 lines. Exempt: tables, vectors, SIMD kernels, and tests: a test file is a list of
+# independent cases for one module, and one file per module is the stronger rule.
+while read -r lines file; do
+	case $file in
+	total | crypto/chacha20_* | tests/*) continue ;;
+	esac
+	[ "$lines" -le 400 ] || breach "$file has $lines lines; 400 is the limit"
+done < <(wc -l ./*/*.[ch] | sed 's|\./||')
+
+for file in crypto/*.c host/*.c proto/*.c daemon/*.c seccomp/*.c client/*.c; do
+	head -n 1 "$file" | grep -q '^/\*' || breach "$file does not open with what it owns"
+done
+exit $bad
