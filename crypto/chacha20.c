@@ -12,13 +12,7 @@
 
 #include "crypto/chacha20.h"
 #include "crypto/chacha20_impl.h"
-
-/*
- * Bytes of stack the block function may leave key material in: 16 words and what the
- * compiler spills of a second copy, several times over. tests/check_chacha20.c looks for
- * what is left.
- */
-#define CHACHA20_PORTABLE_BURN_BYTES 256u
+#include "crypto/copy.h"
 
 #define ROTL32(v, n) (((v) << (n)) | ((v) >> (32 - (n))))
 
@@ -50,11 +44,9 @@
 		(p)[3] = (uint8_t)(v_ >> 24); \
 	} while (0)
 
-CHACHA20_INTEGER_ONLY CHACHA20_DEFINE_BURN(burn_stack, CHACHA20_PORTABLE_BURN_BYTES, uint64_t)
-
-CHACHA20_INTEGER_ONLY CHACHA20_KERNEL static void block(const uint8_t key[CHACHA20_KEY_BYTES],
-							uint64_t nonce, uint64_t counter,
-							uint8_t *out)
+CHACHA20_INTEGER_ONLY CHACHA20_KERNEL static uintptr_t block(const uint8_t key[CHACHA20_KEY_BYTES],
+							     uint64_t nonce, uint64_t counter,
+							     uint8_t *out)
 {
 	uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32);
 	uint32_t n0 = (uint32_t)nonce, n1 = (uint32_t)(nonce >> 32);
@@ -64,6 +56,7 @@ CHACHA20_INTEGER_ONLY CHACHA20_KERNEL static void block(const uint8_t key[CHACHA
 	uint32_t x8 = LOAD32_LE(key + 16), x9 = LOAD32_LE(key + 20);
 	uint32_t x10 = LOAD32_LE(key + 24), x11 = LOAD32_LE(key + 28);
 	uint32_t x12 = c0, x13 = c1, x14 = n0, x15 = n1;
+	uintptr_t low;
 
 	for (int i = 0; i < 10; i++) {
 		QUARTER_ROUND(x0, x4, x8, x12);
@@ -92,14 +85,22 @@ CHACHA20_INTEGER_ONLY CHACHA20_KERNEL static void block(const uint8_t key[CHACHA
 	STORE32_LE(out + 52, x13 + c1);
 	STORE32_LE(out + 56, x14 + n0);
 	STORE32_LE(out + 60, x15 + n1);
+	CHACHA20_FRAME_LOW(low);
+	return low;
 }
 
 void chacha20_blocks_portable(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
 			      uint64_t counter, uint8_t *out, size_t nblocks)
 {
-	for (; nblocks; nblocks--, counter++, out += CHACHA20_BLOCK_BYTES)
-		block(key, nonce, counter, out);
-	burn_stack();
+	uintptr_t low;
+
+	if (!nblocks)
+		return;
+	do {
+		low = block(key, nonce, counter++, out);
+		out += CHACHA20_BLOCK_BYTES;
+	} while (--nblocks);
+	chacha20_burn_stack(low);
 }
 
 static const struct chacha20_impl impls[] = {
@@ -129,16 +130,6 @@ const struct chacha20_impl *chacha20_select(unsigned usable_isa)
 	return impl;
 }
 
-/* By integer registers: memcpy would leave keystream in vector registers. */
-CHACHA20_INTEGER_ONLY static void copy_tail(uint8_t *to, const uint8_t *from, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		to[i] = from[i];
-		/* Keeps the compiler from making the loop a call of memcpy. */
-		__asm__ volatile("" : : : "memory");
-	}
-}
-
 void chacha20_keystream(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
 			void *out, size_t len)
 {
@@ -152,7 +143,7 @@ void chacha20_keystream(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, u
 	if (!tail_bytes)
 		return;
 	chosen->blocks(key, nonce, counter + nblocks, block_bytes, 1);
-	copy_tail(to + nblocks * CHACHA20_BLOCK_BYTES, block_bytes, tail_bytes);
+	crypto_copy(to + nblocks * CHACHA20_BLOCK_BYTES, block_bytes, tail_bytes);
 	explicit_bzero(block_bytes, sizeof(block_bytes));
 }
 

@@ -13,23 +13,13 @@
  * results would.
  */
 #include <immintrin.h>
-#include <string.h>
 
 #include "crypto/chacha20_impl.h"
-
-/* Above the frames of the kernels below, alignment included. */
-#define COLUMNS2_BURN_BYTES 2048u
-#define COLUMNS1_BURN_BYTES 832u
-#define ROWS_BURN_BYTES     256u
 
 /* Blocks in one register of rows, and in one register of columns. */
 #define ROWS_MAX      2u
 #define ROW_BLOCKS    2u
 #define COLUMN_BLOCKS 8u
-
-CHACHA20_DEFINE_BURN(burn_columns2, COLUMNS2_BURN_BYTES, __m256i)
-CHACHA20_DEFINE_BURN(burn_columns1, COLUMNS1_BURN_BYTES, __m256i)
-CHACHA20_DEFINE_BURN(burn_rows, ROWS_BURN_BYTES, __m256i)
 
 /*
  * In place, on registers, for the reason given in chacha20_avx512.c. Rotates by whole bytes
@@ -59,13 +49,13 @@ static const __m256i rotate8 = {0x0605040702010003, 0x0e0d0c0f0a09080b, 0x060504
 
 static const uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
 
-#define ALL_VECTORS                                                                              \
-	"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
-	    "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
-
-CHACHA20_INLINE void wipe_vectors(void)
+/*
+ * Four words of the state. Not by memcpy: where it is a call, it may use vector registers
+ * that this file does not know of.
+ */
+CHACHA20_INLINE __m128i load_row(const void *row)
 {
-	__asm__ volatile("vzeroall" : : : "memory", ALL_VECTORS);
+	return _mm_loadu_si128((const __m128i *)row);
 }
 
 /* ------------------------------------------------------------------ columns */
@@ -208,7 +198,7 @@ CHACHA20_INLINE void one_column_rounds(struct column_state *s, const struct colu
 	    MOVE(R(8), WORD(12)) MOVE(R(9), WORD(13)) MOVE(R(10), WORD(14)) MOVE(R(11), WORD(15))
 	    : "+m"(*s)
 	    : "r"(s), "m"(rotate16), "m"(rotate8), "r"(in->word), "m"(in->low[0]), "m"(in->high[0])
-	    : "memory", "cc", "eax", ALL_VECTORS);
+	    : "memory", "cc", "eax", CHACHA20_LOW_VECTORS);
 	/* clang-format on */
 }
 
@@ -289,9 +279,12 @@ CHACHA20_INLINE void columns_count(struct columns_input *in, uint64_t counter, i
 CHACHA20_INLINE void columns_begin(struct columns_input *in, const uint8_t key[CHACHA20_KEY_BYTES],
 				   uint64_t nonce)
 {
-	memcpy(in->word, sigma, sizeof(sigma));
-	memcpy(in->word + 4, key, CHACHA20_KEY_BYTES);
-	memcpy(in->word + 14, &nonce, sizeof(nonce));
+	__m128i_u *row = (__m128i_u *)(void *)in->word;
+
+	row[0] = load_row(sigma);
+	row[1] = load_row(key);
+	row[2] = load_row(key + 16);
+	row[3] = _mm_set_epi64x((long long)nonce, 0);
 }
 
 CHACHA20_INLINE void columns_load(struct column_state *s, const struct columns_input *in, int state)
@@ -309,10 +302,11 @@ CHACHA20_INLINE void columns_load(struct column_state *s, const struct columns_i
 }
 
 /* nblocks is a multiple of 2 * COLUMN_BLOCKS, not 0. */
-CHACHA20_KERNEL static void columns2(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
-				     uint64_t counter, uint8_t *out, size_t nblocks)
+CHACHA20_KERNEL static uintptr_t columns2(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
+					  uint64_t counter, uint8_t *out, size_t nblocks)
 {
 	struct columns_input in CHACHA20_UNINITIALIZED;
+	uintptr_t low;
 	struct column_state x CHACHA20_UNINITIALIZED, y CHACHA20_UNINITIALIZED;
 
 	columns_begin(&in, key, nonce);
@@ -327,21 +321,26 @@ CHACHA20_KERNEL static void columns2(const uint8_t key[CHACHA20_KEY_BYTES], uint
 		counter += 2 * COLUMN_BLOCKS;
 		out += 2 * COLUMN_BLOCKS * CHACHA20_BLOCK_BYTES;
 	}
-	wipe_vectors();
+	chacha20_wipe_vectors();
+	CHACHA20_FRAME_LOW(low);
+	return low;
 }
 
 /* nblocks is at most COLUMN_BLOCKS. */
-CHACHA20_KERNEL static void columns1(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
-				     uint64_t counter, uint8_t *out, size_t nblocks)
+CHACHA20_KERNEL static uintptr_t columns1(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
+					  uint64_t counter, uint8_t *out, size_t nblocks)
 {
 	struct columns_input in CHACHA20_UNINITIALIZED;
+	uintptr_t low;
 	struct column_state x CHACHA20_UNINITIALIZED;
 
 	columns_begin(&in, key, nonce);
 	columns_count(&in, counter, 1);
 	one_column_rounds(&x, &in);
 	columns_store(&x, &in, 0, out, nblocks);
-	wipe_vectors();
+	chacha20_wipe_vectors();
+	CHACHA20_FRAME_LOW(low);
+	return low;
 }
 
 /* --------------------------------------------------------------------- rows */
@@ -376,17 +375,17 @@ CHACHA20_KERNEL static void columns1(const uint8_t key[CHACHA20_KEY_BYTES], uint
 	} while (0)
 
 /* Writes the first nblocks of n states; n is a constant. */
-CHACHA20_INLINE void rows(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
-			  uint8_t *out, size_t nblocks, int n)
+CHACHA20_INLINE uintptr_t rows(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
+			       uint64_t counter, uint8_t *out, size_t nblocks, int n)
 {
+	uintptr_t low;
 	__m256i x[ROWS_MAX][4] CHACHA20_UNINITIALIZED, in[3] CHACHA20_UNINITIALIZED,
 	    last[ROWS_MAX] CHACHA20_UNINITIALIZED;
 	__m256i by16 = rotate16, by8 = rotate8;
 
-	in[0] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)sigma));
-	in[1] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)key));
-	in[2] =
-	    _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(key + 16)));
+	in[0] = _mm256_broadcastsi128_si256(load_row(sigma));
+	in[1] = _mm256_broadcastsi128_si256(load_row(key));
+	in[2] = _mm256_broadcastsi128_si256(load_row(key + 16));
 	CHACHA20_UNROLL
 	for (int s = 0; s < n; s++) {
 		/* 64-bit lanes carry into word 13 by themselves. */
@@ -423,14 +422,17 @@ CHACHA20_INLINE void rows(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
 			store(to + 96, _mm256_permute2x128_si256(x[s][2], x[s][3], 0x31));
 		}
 	}
-	wipe_vectors();
+	chacha20_wipe_vectors();
+	CHACHA20_FRAME_LOW(low);
+	return low;
 }
 
-#define DEFINE_ROWS(n)                                                                             \
-	CHACHA20_KERNEL static void rows##n(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, \
-					    uint64_t counter, uint8_t *out, size_t nblocks)        \
-	{                                                                                          \
-		rows(key, nonce, counter, out, nblocks, n);                                        \
+#define DEFINE_ROWS(n)                                                                           \
+	CHACHA20_KERNEL static uintptr_t rows##n(const uint8_t key[CHACHA20_KEY_BYTES],          \
+						 uint64_t nonce, uint64_t counter, uint8_t *out, \
+						 size_t nblocks)                                 \
+	{                                                                                        \
+		return rows(key, nonce, counter, out, nblocks, n);                               \
 	}
 DEFINE_ROWS(1)
 DEFINE_ROWS(2)
@@ -439,20 +441,19 @@ DEFINE_ROWS(2)
 static void few_blocks(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
 		       uint8_t *out, size_t nblocks)
 {
+	uintptr_t low;
+
 	if (nblocks == 1) {
 		chacha20_blocks_portable(key, nonce, counter, out, 1);
 		return;
 	}
-	if (nblocks > 2 * ROW_BLOCKS) {
-		columns1(key, nonce, counter, out, nblocks);
-		burn_columns1();
-		return;
-	}
-	if (nblocks > ROW_BLOCKS)
-		rows2(key, nonce, counter, out, nblocks);
+	if (nblocks <= ROW_BLOCKS)
+		low = rows1(key, nonce, counter, out, nblocks);
+	else if (nblocks <= 2 * ROW_BLOCKS)
+		low = rows2(key, nonce, counter, out, nblocks);
 	else
-		rows1(key, nonce, counter, out, nblocks);
-	burn_rows();
+		low = columns1(key, nonce, counter, out, nblocks);
+	chacha20_burn_stack(low);
 }
 
 void chacha20_blocks_avx2(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
@@ -461,8 +462,7 @@ void chacha20_blocks_avx2(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
 	size_t wide = nblocks - nblocks % (2 * COLUMN_BLOCKS);
 
 	if (wide) {
-		columns2(key, nonce, counter, out, wide);
-		burn_columns2();
+		chacha20_burn_stack(columns2(key, nonce, counter, out, wide));
 		counter += wide;
 		out += wide * CHACHA20_BLOCK_BYTES;
 		nblocks -= wide;

@@ -13,21 +13,13 @@
  * for results, at four operations a cycle and a latency of two.
  */
 #include <immintrin.h>
-#include <string.h>
 
 #include "crypto/chacha20_impl.h"
-
-/* Above the frames of the kernels below, alignment included. */
-#define COLUMNS_BURN_BYTES 2048u
-#define ROWS_BURN_BYTES    256u
 
 /* Blocks in one register of rows, and in one register of columns. */
 #define ROWS_MAX      6u
 #define ROW_BLOCKS    4u
 #define COLUMN_BLOCKS 16u
-
-CHACHA20_DEFINE_BURN(burn_columns, COLUMNS_BURN_BYTES, __m512i)
-CHACHA20_DEFINE_BURN(burn_rows, ROWS_BURN_BYTES, __m512i)
 
 /*
  * One instruction each, on registers, in place: left to intrinsics gcc 12 copies and spills
@@ -41,31 +33,13 @@ CHACHA20_DEFINE_BURN(burn_rows, ROWS_BURN_BYTES, __m512i)
 
 static const uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
 
-CHACHA20_INLINE void wipe_vectors(void)
+/*
+ * Four words of the state. Not by memcpy: where it is a call, it may use vector registers
+ * that this file does not know of.
+ */
+CHACHA20_INLINE __m128i load_row(const void *row)
 {
-	__asm__ volatile("vzeroall\n\t"
-			 "vpxord %%xmm16, %%xmm16, %%xmm16\n\t"
-			 "vpxord %%xmm17, %%xmm17, %%xmm17\n\t"
-			 "vpxord %%xmm18, %%xmm18, %%xmm18\n\t"
-			 "vpxord %%xmm19, %%xmm19, %%xmm19\n\t"
-			 "vpxord %%xmm20, %%xmm20, %%xmm20\n\t"
-			 "vpxord %%xmm21, %%xmm21, %%xmm21\n\t"
-			 "vpxord %%xmm22, %%xmm22, %%xmm22\n\t"
-			 "vpxord %%xmm23, %%xmm23, %%xmm23\n\t"
-			 "vpxord %%xmm24, %%xmm24, %%xmm24\n\t"
-			 "vpxord %%xmm25, %%xmm25, %%xmm25\n\t"
-			 "vpxord %%xmm26, %%xmm26, %%xmm26\n\t"
-			 "vpxord %%xmm27, %%xmm27, %%xmm27\n\t"
-			 "vpxord %%xmm28, %%xmm28, %%xmm28\n\t"
-			 "vpxord %%xmm29, %%xmm29, %%xmm29\n\t"
-			 "vpxord %%xmm30, %%xmm30, %%xmm30\n\t"
-			 "vpxord %%xmm31, %%xmm31, %%xmm31"
-			 :
-			 :
-			 : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-			   "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
-			   "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
-			   "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+	return _mm_loadu_si128((const __m128i *)row);
 }
 
 /* ------------------------------------------------------------------ columns */
@@ -181,16 +155,26 @@ CHACHA20_INLINE void columns_count(struct columns_input *in, uint64_t counter)
 	}
 }
 
+CHACHA20_INLINE void columns_begin(struct columns_input *in, const uint8_t key[CHACHA20_KEY_BYTES],
+				   uint64_t nonce)
+{
+	__m128i_u *row = (__m128i_u *)(void *)in->word;
+
+	row[0] = load_row(sigma);
+	row[1] = load_row(key);
+	row[2] = load_row(key + 16);
+	row[3] = _mm_set_epi64x((long long)nonce, 0);
+}
+
 /* nblocks is a multiple of 2 * COLUMN_BLOCKS, not 0. */
-CHACHA20_KERNEL static void columns(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
-				    uint64_t counter, uint8_t *out, size_t nblocks)
+CHACHA20_KERNEL static uintptr_t columns(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
+					 uint64_t counter, uint8_t *out, size_t nblocks)
 {
 	struct columns_input in CHACHA20_UNINITIALIZED;
+	uintptr_t low;
 	__m512i x[16] CHACHA20_UNINITIALIZED, y[16] CHACHA20_UNINITIALIZED;
 
-	memcpy(in.word, sigma, sizeof(sigma));
-	memcpy(in.word + 4, key, CHACHA20_KEY_BYTES);
-	memcpy(in.word + 14, &nonce, sizeof(nonce));
+	columns_begin(&in, key, nonce);
 	for (; nblocks; nblocks -= 2 * COLUMN_BLOCKS) {
 		columns_count(&in, counter);
 		CHACHA20_UNROLL
@@ -206,7 +190,9 @@ CHACHA20_KERNEL static void columns(const uint8_t key[CHACHA20_KEY_BYTES], uint6
 		counter += 2 * COLUMN_BLOCKS;
 		out += 2 * COLUMN_BLOCKS * CHACHA20_BLOCK_BYTES;
 	}
-	wipe_vectors();
+	chacha20_wipe_vectors();
+	CHACHA20_FRAME_LOW(low);
+	return low;
 }
 
 /* --------------------------------------------------------------------- rows */
@@ -242,15 +228,16 @@ CHACHA20_KERNEL static void columns(const uint8_t key[CHACHA20_KEY_BYTES], uint6
 	} while (0)
 
 /* Writes the first nblocks of n states; n is a constant. */
-CHACHA20_INLINE void rows(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
-			  uint8_t *out, size_t nblocks, int n)
+CHACHA20_INLINE uintptr_t rows(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
+			       uint64_t counter, uint8_t *out, size_t nblocks, int n)
 {
+	uintptr_t low;
 	__m512i x[ROWS_MAX][4] CHACHA20_UNINITIALIZED, in[3] CHACHA20_UNINITIALIZED,
 	    last[ROWS_MAX] CHACHA20_UNINITIALIZED;
 
-	in[0] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)sigma));
-	in[1] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)key));
-	in[2] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(key + 16)));
+	in[0] = _mm512_broadcast_i32x4(load_row(sigma));
+	in[1] = _mm512_broadcast_i32x4(load_row(key));
+	in[2] = _mm512_broadcast_i32x4(load_row(key + 16));
 	CHACHA20_UNROLL
 	for (int s = 0; s < n; s++) {
 		/* 64-bit lanes carry into word 13 by themselves. */
@@ -294,14 +281,17 @@ CHACHA20_INLINE void rows(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,
 		if (left > 3)
 			_mm512_storeu_si512(to + 192, _mm512_shuffle_i32x4(c, d, 0xdd));
 	}
-	wipe_vectors();
+	chacha20_wipe_vectors();
+	CHACHA20_FRAME_LOW(low);
+	return low;
 }
 
-#define DEFINE_ROWS(n)                                                                             \
-	CHACHA20_KERNEL static void rows##n(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, \
-					    uint64_t counter, uint8_t *out, size_t nblocks)        \
-	{                                                                                          \
-		rows(key, nonce, counter, out, nblocks, n);                                        \
+#define DEFINE_ROWS(n)                                                                           \
+	CHACHA20_KERNEL static uintptr_t rows##n(const uint8_t key[CHACHA20_KEY_BYTES],          \
+						 uint64_t nonce, uint64_t counter, uint8_t *out, \
+						 size_t nblocks)                                 \
+	{                                                                                        \
+		return rows(key, nonce, counter, out, nblocks, n);                               \
 	}
 DEFINE_ROWS(1)
 DEFINE_ROWS(2)
@@ -312,19 +302,21 @@ DEFINE_ROWS(6)
 static void few_blocks(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
 		       uint8_t *out, size_t nblocks)
 {
+	uintptr_t low;
+
 	if (nblocks == 1) {
 		chacha20_blocks_portable(key, nonce, counter, out, 1);
 		return;
 	}
 	if (nblocks <= ROW_BLOCKS)
-		rows1(key, nonce, counter, out, nblocks);
+		low = rows1(key, nonce, counter, out, nblocks);
 	else if (nblocks <= 2 * ROW_BLOCKS)
-		rows2(key, nonce, counter, out, nblocks);
+		low = rows2(key, nonce, counter, out, nblocks);
 	else if (nblocks <= 4 * ROW_BLOCKS)
-		rows4(key, nonce, counter, out, nblocks);
+		low = rows4(key, nonce, counter, out, nblocks);
 	else
-		rows6(key, nonce, counter, out, nblocks);
-	burn_rows();
+		low = rows6(key, nonce, counter, out, nblocks);
+	chacha20_burn_stack(low);
 }
 
 void chacha20_blocks_avx512(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
@@ -333,8 +325,7 @@ void chacha20_blocks_avx512(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonc
 	size_t wide = nblocks - nblocks % (2 * COLUMN_BLOCKS);
 
 	if (wide) {
-		columns(key, nonce, counter, out, wide);
-		burn_columns();
+		chacha20_burn_stack(columns(key, nonce, counter, out, wide));
 		counter += wide;
 		out += wide * CHACHA20_BLOCK_BYTES;
 		nblocks -= wide;

@@ -7,13 +7,14 @@
 #include <string.h>
 
 #include "crypto/chacha20.h"
+#include "crypto/copy.h"
 
 _Static_assert(RNG_KEY_BYTES == CHACHA20_KEY_BYTES, "the state is one ChaCha20 key");
 _Static_assert(2 * RNG_KEY_BYTES == CHACHA20_BLOCK_BYTES, "a block is the next key and B");
 
 void rng_rekey(struct rng *rng, const uint8_t key[RNG_KEY_BYTES])
 {
-	memcpy(rng->key, key, RNG_KEY_BYTES);
+	crypto_copy(rng->key, key, RNG_KEY_BYTES);
 }
 
 void rng_fill(struct rng *rng, uint64_t nonce, void *out, size_t len)
@@ -22,14 +23,14 @@ void rng_fill(struct rng *rng, uint64_t nonce, void *out, size_t len)
 	const uint8_t *b = block + RNG_KEY_BYTES;
 
 	chacha20_keystream(rng->key, nonce, 0, block, sizeof(block));
-	memcpy(rng->key, block, RNG_KEY_BYTES);
+	crypto_copy(rng->key, block, RNG_KEY_BYTES);
 	explicit_bzero(block, RNG_KEY_BYTES);
 
 	/* B is either the output or the key of a longer one, never both. */
 	if (len > RNG_KEY_BYTES)
 		chacha20_keystream(b, 0, 0, out, len);
 	else if (len > 0)
-		memcpy(out, b, len);
+		crypto_copy(out, b, len);
 	explicit_bzero(block, sizeof(block));
 }
 
