@@ -99,6 +99,34 @@ bool cpu_rdseed64(uint64_t *value)
 	return false;
 }
 
+#define CPU_WIPE_16(n)  "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
+#define CPU_WIPE_SSE(n) "pxor %%xmm" #n ", %%xmm" #n "\n\t"
+
+void cpu_wipe_vectors(void)
+{
+	/* clang-format off */
+	if (vector_isa(0, CPU_XCR0_YMM))
+		__asm__ volatile("vzeroall" : : :
+			"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+			"xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	else
+		__asm__ volatile(
+			CPU_WIPE_SSE(0) CPU_WIPE_SSE(1) CPU_WIPE_SSE(2) CPU_WIPE_SSE(3)
+			CPU_WIPE_SSE(4) CPU_WIPE_SSE(5) CPU_WIPE_SSE(6) CPU_WIPE_SSE(7)
+			CPU_WIPE_SSE(8) CPU_WIPE_SSE(9) CPU_WIPE_SSE(10) CPU_WIPE_SSE(11)
+			CPU_WIPE_SSE(12) CPU_WIPE_SSE(13) CPU_WIPE_SSE(14) CPU_WIPE_SSE(15) : : :
+			"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+			"xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	/* This file's own code cannot use these, so there is nothing to tell the compiler. */
+	if (cpu_has_avx512())
+		__asm__ volatile(
+			CPU_WIPE_16(16) CPU_WIPE_16(17) CPU_WIPE_16(18) CPU_WIPE_16(19)
+			CPU_WIPE_16(20) CPU_WIPE_16(21) CPU_WIPE_16(22) CPU_WIPE_16(23)
+			CPU_WIPE_16(24) CPU_WIPE_16(25) CPU_WIPE_16(26) CPU_WIPE_16(27)
+			CPU_WIPE_16(28) CPU_WIPE_16(29) CPU_WIPE_16(30) CPU_WIPE_16(31) : :);
+	/* clang-format on */
+}
+
 uint64_t cpu_cycles(void)
 {
 	uint32_t eax, edx;
@@ -139,6 +167,10 @@ bool cpu_rdseed64(uint64_t *value)
 {
 	*value = 0;
 	return false;
+}
+
+void cpu_wipe_vectors(void)
+{
 }
 
 uint64_t cpu_cycles(void)

@@ -29,6 +29,13 @@ bool cpu_has_rdseed(void);
 bool cpu_rdrand64(uint64_t *value);
 bool cpu_rdseed64(uint64_t *value);
 
+/*
+ * Clears every vector register. For after calls of code that is not ours and handles keys: a
+ * signal frame or a later spill would bring what it left there to the stack. Asks cpuid each
+ * time, which a hypervisor makes slow: not for every request.
+ */
+void cpu_wipe_vectors(void);
+
 /* A fast running counter (the TSC on x86), 0 where there is none. Equal in VM clones. */
 uint64_t cpu_cycles(void);
 
