@@ -29,7 +29,7 @@
  * Largest number of random bytes in one reply frame, and what every frame of a GET but the
  * last carries. Measured: doc/measurements.md.
  */
-#define RNGD_PROTO_FRAME_DATA_BYTES 65536u
+#define RNGD_PROTO_FRAME_DATA_BYTES 131072u
 
 /* A GET of up to this many bytes is answered in one frame, in every version. */
 #define RNGD_PROTO_ONE_FRAME_BYTES 4096u
