@@ -143,8 +143,9 @@ static void conn_ready(struct ev_loop *loop, ev_io *watcher, int events)
 	struct conn *conn = watcher->data;
 
 	(void)loop;
-	(void)events;
-	if (conn_turn(conn) != 0)
+	/* EV_ERROR: the kernel would not watch it (max_user_watches), so it could never be served.
+	 */
+	if ((events & (int)EV_ERROR) || conn_turn(conn) != 0)
 		conn_end(conn);
 }
 

@@ -106,21 +106,36 @@ static void make_default_directory(const char *path)
 		log_warning("cannot make the directory of %s: %s", path, strerror(errno));
 }
 
+/* Where the kernel lacks it, the server guards itself in another way. */
+static void refuse_fds(int fd)
+{
+#ifndef RNGD_TEST_FALLBACK
+	int off = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+#else
+	(void)fd;
+#endif
+}
+
 int listener_open(struct listener *listener, const char *path, mode_t mode)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int err;
+	int fd, err;
 
 	listener->fd = -1;
 	listener->lock_fd = -1;
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
+	if (*path == '\0' || strlen(path) >= sizeof(addr.sun_path)) {
+		err = *path ? -ENAMETOOLONG : -EINVAL; /* "" would be an abstract socket */
+		goto fail;
+	}
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	make_default_directory(path);
 
-	listener->lock_fd = open_lock(path);
-	if (listener->lock_fd < 0)
-		return listener->lock_fd;
+	fd = open_lock(path);
+	if (fd < 0)
+		return fd; /* open_lock() has logged it */
+	listener->lock_fd = fd;
 	err = clear_path(path, &addr);
 	if (err)
 		goto fail;
@@ -129,6 +144,7 @@ int listener_open(struct listener *listener, const char *path, mode_t mode)
 		err = -errno;
 		goto fail;
 	}
+	refuse_fds(listener->fd); /* before anybody can connect */
 	err = bind_with_mode(listener->fd, &addr, mode);
 	if (!err && listen(listener->fd, LISTENER_BACKLOG) < 0)
 		err = -errno;
@@ -153,14 +169,13 @@ void listener_close(struct listener *listener)
 	listener->lock_fd = -1;
 }
 
-bool listener_refuse_fds(int fd)
+bool listener_refuses_fds(int fd)
 {
-#ifdef RNGD_TEST_FALLBACK
-	(void)fd;
-	return false;
-#else
-	int off = 0;
+	int passes = 1;
+	socklen_t passes_bytes = sizeof(passes);
 
-	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) == 0;
-#endif
+	if (getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &passes_bytes) == 0 && passes == 0)
+		return true;
+	refuse_fds(fd);
+	return false;
 }

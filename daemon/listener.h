@@ -25,10 +25,12 @@ int listener_open(struct listener *listener, const char *path, mode_t mode);
 void listener_close(struct listener *listener);
 
 /*
- * Makes every connection accepted from fd refuse passed descriptors (SO_PASSRIGHTS = 0): closing
- * a passed TCP socket with SO_LINGER would block us for as long as its owner likes.
- * false where the kernel does not have it (before 6.16): see server.c for the other way.
+ * Does every connection of the listening fd refuse passed descriptors (SO_PASSRIGHTS = 0, Linux
+ * 6.16)? Closing a passed TCP socket with SO_LINGER would block us as long as its owner
+ * likes. A connection takes the option from its listener when the peer connects, so only one
+ * that was set before listen() counts: listener_open() does so. On another (passed by a
+ * service manager) it is set for connections to come, and the answer is no.
  */
-bool listener_refuse_fds(int fd);
+bool listener_refuses_fds(int fd);
 
 #endif

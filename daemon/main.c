@@ -35,13 +35,16 @@ struct daemon {
 	const struct chacha20_impl *keystream;
 };
 
-/* No core file, and as many descriptors as the system lets us have. */
+/* No core file, no tracer, and as many descriptors as the system lets us have. */
 static int limit_resources(void)
 {
 	const struct rlimit no_core = {0, 0};
 	struct rlimit files;
 
-	if (setrlimit(RLIMIT_CORE, &no_core) < 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
+	/* Undumpable from the start; changing ids undoes it, so privdrop_forever() does it again.
+	 */
+	if (setrlimit(RLIMIT_CORE, &no_core) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
+	    getrlimit(RLIMIT_NOFILE, &files) < 0)
 		return -errno;
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
@@ -124,7 +127,7 @@ static int confine(struct daemon *daemon)
 	}
 	facts->keystream = daemon->keystream->name;
 	facts->core_limit_zero = getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max == 0;
-	facts->undumpable = prctl(PR_GET_DUMPABLE) == 0;
+	facts->undumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0;
 	facts->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 	facts->uid = getuid();
 	err = sandbox_enter();

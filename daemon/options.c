@@ -134,10 +134,17 @@ int options_parse(struct options *options, int argc, char **argv)
 	opterr = 0; /* one line of our own, in one voice */
 	optind = 0; /* start over: tests parse more than once */
 	while ((opt = getopt_long(argc, argv, ":hV", options_long, NULL)) != -1) {
-		if (opt == '?' || opt == ':') {
-			log_error(opt == ':' ? "%s needs a value; see rngd --help"
-					     : "%s: unknown or unfit option; see rngd --help",
-				  argv[optind - 1]);
+		if (opt == ':') {
+			log_error("%s needs a value; see rngd --help", argv[optind - 1]);
+			return -EINVAL;
+		}
+		/* Inside -xh the word is not done with, so optind still points at it. */
+		if (opt == '?') {
+			if (optopt > 0 && strncmp(argv[optind - 1], "--", 2) != 0)
+				log_error("-%c: unknown option; see rngd --help", optopt);
+			else
+				log_error("%s: unknown or unfit option; see rngd --help",
+					  argv[optind - 1]);
 			return -EINVAL;
 		}
 		err = parse_one(options, opt);

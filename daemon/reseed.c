@@ -63,6 +63,7 @@ static int mix_seed(struct reseed *reseed, bool may_block)
 out:
 	wipe(secret->message, sizeof(secret->message));
 	wipe(secret->next_key, sizeof(secret->next_key));
+	cpu_wipe_vectors(); /* BLAKE2b is not ours: it leaves keys in them */
 	wipe_stack();
 	return err;
 }
@@ -73,6 +74,7 @@ static void note_failure(struct reseed *reseed, int err, int64_t now_ms)
 		log_error("reseed failed: %s; no bytes are served until one succeeds",
 			  strerror(-err));
 	reseed->failures++;
+	reseed->failures_in_a_row++;
 	reseed->error = err;
 	reseed->backoff_ms *= 2;
 	if (reseed->backoff_ms < RESEED_BACKOFF_MIN_MS)
@@ -86,8 +88,9 @@ static void note_success(struct reseed *reseed, enum reseed_reason reason, int64
 {
 	if (reseed->error != 0)
 		log_notice("reseed succeeded after %llu failures; serving again",
-			   (unsigned long long)reseed->failures);
+			   (unsigned long long)reseed->failures_in_a_row);
 	reseed->error = 0;
+	reseed->failures_in_a_row = 0;
 	reseed->backoff_ms = 0;
 	reseed->pending = RESEED_NONE;
 	reseed->seeded_at_ms = now_ms;

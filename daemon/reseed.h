@@ -52,6 +52,7 @@ struct reseed {
 	uint64_t bytes_since_seed;
 
 	int error; /* 0, or the negative errno of the reseed that failed last */
+	uint64_t failures_in_a_row;
 	int64_t retry_at_ms;
 	int64_t backoff_ms;
 

@@ -138,7 +138,10 @@ static void listener_ready(struct ev_loop *loop, ev_io *watcher, int events)
 	struct server_listener *listener = watcher->data;
 
 	(void)loop;
-	(void)events;
+	if (events & (int)EV_ERROR) {
+		accept_pause(listener->server, "the kernel refuses to watch the socket");
+		return;
+	}
 	for (int i = 0; i < SERVER_ACCEPT_BURST; i++)
 		if (!server_accept(listener->server, watcher->fd))
 			break;
@@ -224,10 +227,10 @@ static void no_op(int signal_number)
 }
 
 /*
- * Before SO_PASSRIGHTS a peer can pass us a TCP socket with SO_LINGER and unsent data. The kernel
- * drops it inside our recv(), and waits there as long as the peer set. A signal ends
- * that wait, so a timer sends one regularly. Its frame on the stack can hold vector
- * registers; reseed_fill() wipes the stack after each use of them.
+ * Where a listener does not refuse them, a peer can pass us a TCP socket with SO_LINGER and unsent
+ * data. The kernel drops it inside our recv(), and waits there as long as the peer set. A signal
+ * ends that wait, so a timer sends one regularly. Its frame on the stack can hold vector registers;
+ * reseed_fill() wipes the stack after each use of them.
  */
 static int guard_linger(void)
 {
@@ -245,7 +248,7 @@ static int init_listeners(struct server *server, const int *fds, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct server_listener *listener = &server->listeners[i];
 
-		server->fds_refused &= listener_refuse_fds(fds[i]);
+		server->fds_refused &= listener_refuses_fds(fds[i]);
 		listener->server = server;
 		ev_io_init(&listener->watcher, listener_ready, fds[i], EV_READ);
 		listener->watcher.data = listener;

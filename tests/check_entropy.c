@@ -1,0 +1,371 @@
+/*
+ * check_entropy - the message a reseed hashes, and what becomes of it when the kernel gives
+ * nothing. Owns: a system call filter and the thread that answers for the kernel behind it. May
+ * touch: getrandom of a forked child. Never does: replace a function of the daemon.
+ */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <seccomp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/seccomp.h>
+
+#include "daemon/entropy.h"
+#include "host/cpu.h"
+
+#define ITEM_HEAD_BYTES 3u
+#define KERNEL_BYTES    32u
+#define CALLS_MAX       8
+
+/* One item of a message. */
+struct item {
+	bool present;
+	const uint8_t *bytes;
+	size_t len;
+};
+
+/* What the kernel is made to answer to one getrandom(): bytes given, or a negative errno. */
+struct answer {
+	int result;
+	uint8_t fill;
+};
+
+/* What it was asked. */
+struct call {
+	uint64_t address;
+	uint64_t len;
+	uint64_t flags;
+};
+
+/* The kernel's part, played by a thread that was there before the filter. */
+struct kernel {
+	const struct answer *answers;
+	size_t answer_count;
+	struct call calls[CALLS_MAX];
+	size_t call_count;
+	int notify_fd;
+	pthread_barrier_t ready;
+	pthread_t thread;
+};
+
+static struct kernel kernel;
+
+static uint8_t message[ENTROPY_MESSAGE_BYTES];
+
+static void *play_kernel(void *arg)
+{
+	struct seccomp_notif_resp resp;
+	struct seccomp_notif req;
+
+	(void)arg;
+	pthread_barrier_wait(&kernel.ready);
+	for (size_t i = 0; i < kernel.answer_count; i++) {
+		const struct answer *answer = &kernel.answers[i];
+
+		memset(&req, 0, sizeof(req));
+		if (ioctl(kernel.notify_fd, SECCOMP_IOCTL_NOTIF_RECV, &req) < 0)
+			_exit(100);
+		kernel.calls[kernel.call_count++] = (struct call){
+		    .address = req.data.args[0],
+		    .len = req.data.args[1],
+		    .flags = req.data.args[2],
+		};
+		if (answer->result > 0)
+			memset((void *)(uintptr_t)req.data.args[0], answer->fill,
+			       (size_t)answer->result);
+		resp = (struct seccomp_notif_resp){
+		    .id = req.id,
+		    .val = answer->result > 0 ? answer->result : 0,
+		    .error = answer->result < 0 ? answer->result : 0,
+		};
+		if (ioctl(kernel.notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &resp) < 0)
+			_exit(101);
+	}
+	return NULL;
+}
+
+/*
+ * From here on each getrandom() of this thread gets the next answer. A call too many or too few
+ * waits for ever, and the time limit of the test ends it.
+ */
+static void take_kernel_away(const struct answer *answers, size_t count)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+
+	ck_assert_uint_le(count, CALLS_MAX);
+	kernel = (struct kernel){.answers = answers, .answer_count = count};
+	ck_assert_int_eq(pthread_barrier_init(&kernel.ready, NULL, 2), 0);
+	ck_assert_int_eq(pthread_create(&kernel.thread, NULL, play_kernel, NULL), 0);
+
+	ck_assert_ptr_nonnull(ctx);
+	ck_assert_int_eq(seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(getrandom), 0), 0);
+	ck_assert_int_eq(seccomp_load(ctx), 0);
+	kernel.notify_fd = dup(seccomp_notify_fd(ctx));
+	ck_assert_int_ge(kernel.notify_fd, 0);
+	seccomp_release(ctx);
+	pthread_barrier_wait(&kernel.ready);
+}
+
+static void kernel_gone(void)
+{
+	if (kernel.answer_count > 0)
+		pthread_join(kernel.thread, NULL);
+}
+
+/* Reads the message back as doc/generator.md says it is written. */
+static void parse(size_t message_bytes, struct item items[ENTROPY_SOURCES + 1])
+{
+	static const uint8_t tag[ENTROPY_TAG_BYTES] = "rngd reseed v1";
+	size_t at = ENTROPY_TAG_BYTES, last_id = 0, id;
+
+	memset(items, 0, (ENTROPY_SOURCES + 1) * sizeof(*items));
+	ck_assert_uint_ge(message_bytes, ENTROPY_TAG_BYTES);
+	ck_assert_uint_le(message_bytes, ENTROPY_MESSAGE_BYTES);
+	ck_assert_mem_eq(message, tag, sizeof(tag));
+	while (at < message_bytes) {
+		ck_assert_uint_le(at + ITEM_HEAD_BYTES, message_bytes);
+		id = message[at];
+		ck_assert_uint_gt(id, last_id);
+		ck_assert_uint_le(id, ENTROPY_SOURCES);
+		last_id = id;
+		items[id] = (struct item){
+		    .present = true,
+		    .bytes = message + at + ITEM_HEAD_BYTES,
+		    .len = (size_t)(message[at + 1] << 8 | message[at + 2]),
+		};
+		at += ITEM_HEAD_BYTES + items[id].len;
+	}
+	ck_assert_uint_eq(at, message_bytes);
+}
+
+static void assert_wiped(void)
+{
+	for (size_t i = 0; i < sizeof(message); i++)
+		ck_assert_msg(message[i] == 0, "byte %zu of the message is left", i);
+}
+
+static bool all_equal(const uint8_t *bytes, size_t len)
+{
+	for (size_t i = 1; i < len; i++)
+		if (bytes[i] != bytes[0])
+			return false;
+	return true;
+}
+
+START_TEST(message_reads_back)
+{
+	struct item items[ENTROPY_SOURCES + 1];
+	struct entropy entropy = {0};
+	struct timespec now, clocks[2];
+	size_t message_bytes;
+
+	memset(message, 0xee, sizeof(message));
+	ck_assert_int_eq(entropy_gather(&entropy, true, message, &message_bytes), 0);
+	parse(message_bytes, items);
+	ck_assert(items[ENTROPY_ID_KERNEL].present);
+	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].len, KERNEL_BYTES);
+	ck_assert(!all_equal(items[ENTROPY_ID_KERNEL].bytes, KERNEL_BYTES));
+	ck_assert(items[ENTROPY_ID_CLOCKS].present);
+	ck_assert_uint_eq(items[ENTROPY_ID_CLOCKS].len, sizeof(clocks));
+	memcpy(clocks, items[ENTROPY_ID_CLOCKS].bytes, sizeof(clocks));
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	ck_assert_int_ge(now.tv_sec, clocks[1].tv_sec);
+	ck_assert_int_le(now.tv_sec - clocks[1].tv_sec, 60);
+}
+END_TEST
+
+/* What the machine has answers and is in the message; what it has not is said to be absent. */
+START_TEST(states_match_the_machine)
+{
+	const bool has[ENTROPY_SOURCES] = {true, cpu_has_rdseed(), cpu_has_rdrand(),
+					   cpu_cycles() != 0, true};
+	struct item items[ENTROPY_SOURCES + 1];
+	struct entropy entropy = {0};
+	size_t message_bytes;
+
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	parse(message_bytes, items);
+	for (size_t i = 0; i < ENTROPY_SOURCES; i++) {
+		enum entropy_state state = entropy.states[i];
+
+		ck_assert_int_eq(state == ENTROPY_ABSENT, !has[i]);
+		ck_assert_int_eq(state == ENTROPY_ACTIVE, items[i + 1].present);
+		/* Only RDSEED may run dry. */
+		ck_assert(state != ENTROPY_FAILED || i + 1 == ENTROPY_ID_RDSEED);
+		if (!has[i])
+			printf("SKIP: this machine has no %s\n", entropy_name(i));
+	}
+}
+END_TEST
+
+START_TEST(names_stand_in_the_order_of_ids)
+{
+	static const char *const names[] = {"kernel", "rdseed", "rdrand", "cycles", "clocks"};
+
+	for (size_t i = 0; i < ENTROPY_SOURCES; i++)
+		ck_assert_str_eq(entropy_name(i), names[i]);
+}
+END_TEST
+
+START_TEST(no_source_repeats_itself)
+{
+	struct item first[ENTROPY_SOURCES + 1], second[ENTROPY_SOURCES + 1];
+	uint8_t kept[ENTROPY_MESSAGE_BYTES];
+	struct entropy entropy = {0};
+	size_t message_bytes;
+
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	memcpy(kept, message, sizeof(kept));
+	parse(message_bytes, first);
+	for (size_t id = 1; id <= ENTROPY_SOURCES; id++)
+		if (first[id].present)
+			first[id].bytes = kept + (first[id].bytes - message);
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	parse(message_bytes, second);
+	for (size_t id = 1; id <= ENTROPY_SOURCES; id++)
+		if (first[id].present && second[id].present)
+			ck_assert_msg(memcmp(first[id].bytes, second[id].bytes, first[id].len) != 0,
+				      "%s gave the same twice", entropy_name(id - 1));
+}
+END_TEST
+
+/* The kernel's bytes are in the message as it gave them, and it was asked for nothing else. */
+START_TEST(kernel_bytes_are_taken_as_they_are)
+{
+	static const struct answer answers[] = {{KERNEL_BYTES, 0x5c}};
+	struct item items[ENTROPY_SOURCES + 1];
+	struct entropy entropy = {0};
+	size_t message_bytes;
+
+	take_kernel_away(answers, 1);
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	parse(message_bytes, items);
+	ck_assert_uint_eq(kernel.call_count, 1);
+	ck_assert_uint_eq(kernel.calls[0].len, KERNEL_BYTES);
+	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].len, KERNEL_BYTES);
+	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].bytes[0], 0x5c);
+	ck_assert(all_equal(items[ENTROPY_ID_KERNEL].bytes, KERNEL_BYTES));
+}
+END_TEST
+
+/* Blocking is for the start alone: later it would stop every client. */
+START_TEST(blocks_only_when_told)
+{
+	static const struct answer answers[] = {{KERNEL_BYTES, 1}, {KERNEL_BYTES, 2}};
+	struct entropy entropy = {0};
+	size_t message_bytes;
+
+	take_kernel_away(answers, 2);
+	ck_assert_int_eq(entropy_gather(&entropy, true, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_uint_eq(kernel.calls[0].flags, 0);
+	ck_assert_uint_eq(kernel.calls[1].flags, GRND_NONBLOCK);
+}
+END_TEST
+
+/* A signal and a short answer are no failures; what is missing is asked for, behind what is there.
+ */
+START_TEST(interruption_is_no_failure)
+{
+	static const struct answer answers[] = {{-EINTR, 0}, {5, 0x11}, {-EINTR, 0}, {27, 0x22}};
+	struct item items[ENTROPY_SOURCES + 1];
+	struct entropy entropy = {0};
+	size_t message_bytes;
+
+	take_kernel_away(answers, 4);
+	ck_assert_int_eq(entropy_gather(&entropy, true, message, &message_bytes), 0);
+	ck_assert_uint_eq(kernel.call_count, 4);
+	ck_assert_uint_eq(kernel.calls[1].len, KERNEL_BYTES);
+	ck_assert_uint_eq(kernel.calls[3].len, KERNEL_BYTES - 5);
+	ck_assert_uint_eq(kernel.calls[3].address, kernel.calls[0].address + 5);
+	parse(message_bytes, items);
+	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].len, KERNEL_BYTES);
+	ck_assert(all_equal(items[ENTROPY_ID_KERNEL].bytes, 5));
+	ck_assert(all_equal(items[ENTROPY_ID_KERNEL].bytes + 5, 27));
+	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].bytes[31], 0x22);
+}
+END_TEST
+
+struct failing {
+	struct answer answers[2];
+	size_t answer_count;
+	int err;
+};
+
+static const struct failing failing[] = {
+    {{{-EIO, 0}}, 1, -EIO},
+    {{{-ENOSYS, 0}}, 1, -ENOSYS},
+    {{{-EAGAIN, 0}}, 1, -EAGAIN},                     /* not initialised yet */
+    {{{KERNEL_BYTES / 2, 0x33}, {-EIO, 0}}, 2, -EIO}, /* half a seed is none */
+    {{{0, 0}}, 1, -EIO},                              /* asking on would spin */
+};
+
+START_TEST(without_the_kernel_there_is_no_message)
+{
+	const struct failing *expected = &failing[_i];
+	struct entropy entropy = {0};
+	size_t message_bytes = 99;
+
+	memset(message, 0xee, sizeof(message));
+	take_kernel_away(expected->answers, expected->answer_count);
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), expected->err);
+	ck_assert_uint_eq(kernel.call_count, expected->answer_count);
+	ck_assert_uint_eq(message_bytes, 0);
+	assert_wiped();
+	ck_assert_int_eq(entropy.states[0], ENTROPY_FAILED);
+	/* The others are still looked at: STATUS shows what this machine has. */
+	ck_assert_int_eq(entropy.states[ENTROPY_SOURCES - 1], ENTROPY_ACTIVE);
+}
+END_TEST
+
+START_TEST(failure_is_not_remembered)
+{
+	static const struct answer answers[] = {{-EIO, 0}, {KERNEL_BYTES, 0x44}};
+	struct item items[ENTROPY_SOURCES + 1];
+	struct entropy entropy = {0};
+	size_t message_bytes;
+
+	take_kernel_away(answers, 2);
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), -EIO);
+	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy.states[0], ENTROPY_ACTIVE);
+	parse(message_bytes, items);
+	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].bytes[0], 0x44);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("entropy");
+	TCase *tcase = tcase_create("entropy");
+	SRunner *sr = srunner_create(suite);
+	int failed;
+
+	tcase_add_checked_fixture(tcase, NULL, kernel_gone);
+	tcase_add_test(tcase, message_reads_back);
+	tcase_add_test(tcase, states_match_the_machine);
+	tcase_add_test(tcase, names_stand_in_the_order_of_ids);
+	tcase_add_test(tcase, no_source_repeats_itself);
+	tcase_add_test(tcase, kernel_bytes_are_taken_as_they_are);
+	tcase_add_test(tcase, blocks_only_when_told);
+	tcase_add_test(tcase, interruption_is_no_failure);
+	tcase_add_loop_test(tcase, without_the_kernel_there_is_no_message, 0,
+			    sizeof(failing) / sizeof(failing[0]));
+	tcase_add_test(tcase, failure_is_not_remembered);
+	suite_add_tcase(suite, tcase);
+	/* A filter cannot be taken off again: each test has a process of its own. */
+	srunner_set_fork_status(sr, CK_FORK);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,212 @@
+/*
+ * check_log - what arrives on descriptor 2. Owns: a socket that stands in for stderr and keeps each
+ * write apart. May touch: descriptor 2, JOURNAL_STREAM. Never does: print while it is replaced.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+
+/* More than a line can hold. */
+#define LONG_TEXT_BYTES (4 * LOG_LINE_BYTES)
+
+struct stderr_tap {
+	int saved;
+	int read_fd;
+};
+
+static struct stderr_tap tap;
+
+/* A sequenced-packet socket: one write is one record, so two writes cannot pass for one. */
+static void tap_setup(void)
+{
+	int fds[2];
+
+	unsetenv("JOURNAL_STREAM");
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+	tap.saved = dup(STDERR_FILENO);
+	tap.read_fd = fds[0];
+	ck_assert_int_ge(tap.saved, 0);
+	ck_assert_int_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	close(fds[1]);
+}
+
+static void tap_teardown(void)
+{
+	dup2(tap.saved, STDERR_FILENO);
+	close(tap.saved);
+	close(tap.read_fd);
+}
+
+/* The one record that was written; its length. */
+static size_t taken(char line[LONG_TEXT_BYTES])
+{
+	ssize_t n = recv(tap.read_fd, line, LONG_TEXT_BYTES - 1, MSG_DONTWAIT);
+
+	ck_assert_msg(n > 0, "nothing was written");
+	line[n] = '\0';
+	ck_assert_msg(recv(tap.read_fd, (char[1]){0}, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN,
+		      "more than one write");
+	return (size_t)n;
+}
+
+static void expect(const char *expected)
+{
+	char line[LONG_TEXT_BYTES];
+
+	ck_assert_uint_eq(taken(line), strlen(expected));
+	ck_assert_str_eq(line, expected);
+}
+
+START_TEST(line_has_name_text_and_newline)
+{
+	log_error("cannot open %s: %d", "/x", 5);
+	expect("rngd: cannot open /x: 5\n");
+	log_info("%s", "");
+	expect("rngd: \n");
+	log_warning("100%%");
+	expect("rngd: 100%\n");
+}
+END_TEST
+
+START_TEST(journal_gets_the_priority)
+{
+	setenv("JOURNAL_STREAM", "8:1234", 1);
+	log_error("a");
+	expect("<3>a\n");
+	log_warning("b");
+	expect("<4>b\n");
+	log_notice("c");
+	expect("<5>c\n");
+	log_info("d");
+	expect("<6>d\n");
+	unsetenv("JOURNAL_STREAM");
+	log_info("e");
+	expect("rngd: e\n");
+}
+END_TEST
+
+/* A path with a newline in it cannot forge a second line, nor a terminal's escape sequence. */
+START_TEST(control_characters_are_replaced)
+{
+	char text[0x80], expected[0x80 + 16];
+	size_t n = 0;
+
+	for (unsigned c = 1; c < 0x80; c++)
+		text[n++] = (char)c;
+	text[n] = '\0';
+	n = (size_t)sprintf(expected, "rngd: ");
+	for (unsigned c = 1; c < 0x80; c++)
+		expected[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+	strcpy(expected + n, "\n");
+	log_error("%s", text);
+	expect(expected);
+
+	setenv("JOURNAL_STREAM", "8:1234", 1);
+	log_error("%s", "/run/x\n<0>forged\r\x1b[2J");
+	expect("<3>/run/x?<0>forged??[2J\n");
+}
+END_TEST
+
+/* Names in other alphabets stay readable. */
+START_TEST(utf8_stays)
+{
+	log_error("%s", "/tmp/\xc3\xa9t\xc3\xa9");
+	expect("rngd: /tmp/\xc3\xa9t\xc3\xa9\n");
+}
+END_TEST
+
+START_TEST(long_line_is_cut)
+{
+	char text[LONG_TEXT_BYTES], line[LONG_TEXT_BYTES];
+	size_t prefix_bytes = strlen("rngd: "), len, shortest_cut = 0;
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	for (size_t n = LOG_LINE_BYTES - 32; n < sizeof(text); n++) {
+		log_error("%.*s", (int)n, text);
+		len = taken(line);
+		ck_assert_uint_le(len, LOG_LINE_BYTES);
+		ck_assert_int_eq(line[len - 1], '\n');
+		ck_assert_ptr_eq(strchr(line, '\n'), line + len - 1);
+		ck_assert_uint_eq(strspn(line + prefix_bytes, "x"), len - prefix_bytes - 1);
+		if (!shortest_cut && len < prefix_bytes + n + 1)
+			shortest_cut = n;
+	}
+	/* Nothing is cut that would have fitted, give or take the two bytes of a string's end. */
+	ck_assert_uint_ge(shortest_cut, LOG_LINE_BYTES - prefix_bytes - 2);
+}
+END_TEST
+
+START_TEST(errno_is_kept)
+{
+	char line[LONG_TEXT_BYTES];
+
+	errno = ENOTTY;
+	log_error("x");
+	ck_assert_int_eq(errno, ENOTTY);
+	taken(line);
+
+	close(STDERR_FILENO);
+	errno = ERANGE;
+	log_error("x");
+	ck_assert_int_eq(errno, ERANGE);
+}
+END_TEST
+
+START_TEST(closed_stderr_is_survived)
+{
+	close(STDERR_FILENO);
+	for (int i = 0; i < 100; i++)
+		log_error("nobody reads %d", i);
+	ck_assert_int_lt(recv(tap.read_fd, (char[1]){0}, 1, MSG_DONTWAIT), 1);
+}
+END_TEST
+
+/* A stuck reader loses lines; it never stops the writer when the descriptor is non-blocking. */
+START_TEST(full_stderr_loses_lines)
+{
+	int fds[2], n = 0;
+	char byte;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
+			 0);
+	ck_assert_int_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	for (int i = 0; i < 10000; i++)
+		log_error("%d", i);
+	while (recv(fds[0], &byte, 1, MSG_DONTWAIT) == 1)
+		n++;
+	ck_assert_int_gt(n, 0);
+	ck_assert_int_lt(n, 10000);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("log");
+	TCase *tcase = tcase_create("log");
+	SRunner *sr = srunner_create(suite);
+	int failed;
+
+	tcase_add_checked_fixture(tcase, tap_setup, tap_teardown);
+	tcase_add_test(tcase, line_has_name_text_and_newline);
+	tcase_add_test(tcase, journal_gets_the_priority);
+	tcase_add_test(tcase, control_characters_are_replaced);
+	tcase_add_test(tcase, utf8_stays);
+	tcase_add_test(tcase, long_line_is_cut);
+	tcase_add_test(tcase, errno_is_kept);
+	tcase_add_test(tcase, closed_stderr_is_survived);
+	tcase_add_test(tcase, full_stderr_loses_lines);
+	suite_add_tcase(suite, tcase);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
