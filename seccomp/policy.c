@@ -39,33 +39,33 @@ static const struct policy_row rows[] = {
     {CALL(epoll_ctl), {{0}}, "any", "the loop changes what it waits for"},
     {CALL(clock_gettime),
      {IS_FIXED_CLOCK(0)},
-     "clock 0 to 7",
+     "clock = 0 to 7",
      "timers, the age of the state; a real call where the vDSO has no usable clock"},
     {CALL(read), {{0}}, "any", "the signal descriptor"},
 
     /* Connections. No address is ever given, so no socket but a connected one is of use. */
     {CALL(accept4),
      {IS_NULL(1), IS_INT(3, SOCK_NONBLOCK | SOCK_CLOEXEC)},
-     "addr NULL, flags SOCK_NONBLOCK|SOCK_CLOEXEC",
+     "addr = NULL, flags = SOCK_NONBLOCK + SOCK_CLOEXEC",
      "takes a connection"},
     {CALL(getsockopt),
      {IS_INT(1, SOL_SOCKET), IS_INT(2, SO_PEERCRED)},
-     "level SOL_SOCKET, optname SO_PEERCRED",
+     "level = SOL_SOCKET, optname = SO_PEERCRED",
      "who the peer is"},
     {CALL(recvfrom),
      {IS_INT(3, MSG_DONTWAIT), IS_NULL(4)},
-     "flags MSG_DONTWAIT, addr NULL",
+     "flags = MSG_DONTWAIT, addr = NULL",
      "requests"},
     {CALL(sendto),
      {IS_INT(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4)},
-     "flags MSG_DONTWAIT|MSG_NOSIGNAL, addr NULL",
+     "flags = MSG_DONTWAIT + MSG_NOSIGNAL, addr = NULL",
      "replies; messages to the service manager"},
     {CALL(close), {{0}}, "any", "a connection ends; everything at the end"},
 
     /* The generator and the log. */
-    {CALL(getrandom), {IS_INT(2, GRND_NONBLOCK)}, "flags GRND_NONBLOCK", "reseeds"},
+    {CALL(getrandom), {IS_INT(2, GRND_NONBLOCK)}, "flags = GRND_NONBLOCK", "reseeds"},
 #ifndef RNGD_SANITIZER
-    {CALL(write), {IS_INT(0, 2)}, "fd 2", "the log"},
+    {CALL(write), {IS_INT(0, 2)}, "fd = 2", "the log"},
 #endif
 
     /* Memory. Nothing executable, nothing shared, nothing over another mapping. */
@@ -73,7 +73,7 @@ static const struct policy_row rows[] = {
 #ifndef RNGD_SANITIZER
     {CALL(mmap),
      {IS_INT(2, PROT_READ | PROT_WRITE), IS_INT(3, MAP_PRIVATE | MAP_ANONYMOUS)},
-     "prot PROT_READ|PROT_WRITE, flags MAP_PRIVATE|MAP_ANONYMOUS",
+     "prot = PROT_READ + PROT_WRITE, flags = MAP_PRIVATE + MAP_ANONYMOUS",
      "malloc where brk is refused: out of memory must be an error, not death"},
 #endif
     {CALL(munmap), {{0}}, "any", "secret memory is given back at the end"},
@@ -86,27 +86,28 @@ static const struct policy_row rows[] = {
     /* What the runtimes of the sanitizers call; such a build is for tests alone. */
     {CALL(write), {{0}}, "any", "sanitizer: reports"},
     {CALL(mmap), {{0}}, "any", "sanitizer: shadow memory, its own allocator"},
-    {CALL(mprotect), {{0}}, "any", "sanitizer"},
-    {CALL(mremap), {{0}}, "any", "sanitizer"},
-    {CALL(madvise), {{0}}, "any", "sanitizer"},
-    {CALL(futex), {{0}}, "any", "sanitizer: its locks"},
-    {CALL(sched_yield), {{0}}, "any", "sanitizer: its locks"},
-    {CALL(sigaltstack), {{0}}, "any", "sanitizer"},
-    {CALL(rt_sigaction), {{0}}, "any", "sanitizer"},
-    {CALL(rt_sigprocmask), {{0}}, "any", "sanitizer"},
+    {CALL(madvise), {{0}}, "any", "sanitizer: shadow memory"},
+    {CALL(futex), {{0}}, "any", "sanitizer: locks"},
+    {CALL(sched_yield), {{0}}, "any", "sanitizer: locks"},
+    {CALL(nanosleep), {{0}}, "any", "sanitizer: background thread"},
+    {CALL(gettimeofday), {{0}}, "any", "sanitizer: background thread"},
+    {CALL(rt_sigaction), {{0}}, "any", "sanitizer: handlers"},
+    {CALL(rt_sigprocmask), {{0}}, "any", "sanitizer: handlers"},
+    {CALL(sigaltstack), {{0}}, "any", "sanitizer: handlers"},
     {CALL(getpid), {{0}}, "any", "sanitizer: reports"},
     {CALL(gettid), {{0}}, "any", "sanitizer: reports"},
     {CALL(tgkill), {{0}}, "any", "sanitizer: abort()"},
-    {CALL(readlinkat), {{0}}, "any", "sanitizer: reports"},
-    {CALL(openat), {{0}}, "any", "sanitizer: reports read /proc/self/maps"},
-    {CALL(newfstatat), {{0}}, "any", "sanitizer: reports"},
-    {CALL(fstat), {{0}}, "any", "sanitizer: reports"},
-    {CALL(lseek), {{0}}, "any", "sanitizer: reports"},
-    {CALL(ioctl), {{0}}, "any", "sanitizer: reports ask for a terminal"},
-    {CALL(prlimit64), {{0}}, "any", "sanitizer: size of the stack"},
-    {CALL(sched_getaffinity), {{0}}, "any", "sanitizer"},
+    {CALL(openat), {{0}}, "any", "sanitizer: reports: symbols"},
+    {CALL(newfstatat), {{0}}, "any", "sanitizer: reports: symbols"},
+    {CALL(fcntl), {{0}}, "any", "sanitizer: reports: symbols"},
+    {CALL(ioctl), {{0}}, "any", "sanitizer: reports: is it a terminal"},
+#ifdef __NR_open
+    {CALL(open), {{0}}, "any", "sanitizer: reports: symbols"},
+#endif
 #ifdef __NR_readlink
-    {CALL(readlink), {{0}}, "any", "sanitizer: reports"},
+    {CALL(readlink), {{0}}, "any", "sanitizer: reports: symbols"},
+#else
+    {CALL(readlinkat), {{0}}, "any", "sanitizer: reports: symbols"},
 #endif
 #endif
 };
