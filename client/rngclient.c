@@ -220,6 +220,9 @@ static int status_whole(struct rngclient *client, void *out, size_t size, int64_
 		return -EMSGSIZE;
 	err = read_body(&reader, text, have);
 	text[reader.frame.body_bytes] = '\0';
+	/* A text that ends early for whoever reads it as a string is not what was sent. */
+	if (!err && strlen(out) != reader.frame.body_bytes)
+		err = -EPROTO;
 	return err;
 }
 

@@ -134,9 +134,10 @@ END_TEST
 /* Every length around every limit; nothing beyond the end; no two answers alike. */
 START_TEST(every_length)
 {
-	static const size_t lengths[] = {1,      31,    32,    33,    63,     64,     65,
-					 4095,   4096,  4097,  65535, 65536,  65537,  131072,
-					 131073, 65556, 65516, 8192,  250000, 1048577};
+	static const size_t lengths[] = {1,     31,     32,     33,     63,     64,
+					 65,    4095,   4096,   4097,   65535,  65536,
+					 65537, 131072, 131071, 131073, 262144, 262145,
+					 65556, 65516,  8192,   250000, 1048577};
 	struct support_rngd rngd;
 	struct rngclient *client;
 	uint8_t *buf, *last;
@@ -279,40 +280,55 @@ START_TEST(signals_do_not_end_a_call)
 }
 END_TEST
 
-/* A program may close all descriptors and reuse the number: its file is not ours to touch. */
+/* Puts what `other` is in the place of the client's connection; returns the number. */
+static int replace_connection(int other)
+{
+	for (int fd = 3; fd < other; fd++) {
+		struct stat st;
+
+		if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode)) {
+			ck_assert_int_eq(dup2(other, fd), fd);
+			return fd;
+		}
+	}
+	ck_abort_msg("no connection found");
+	return -1;
+}
+
+/* A program may close all descriptors and reuse the number: its file or socket is not ours. */
 START_TEST(descriptor_reused)
 {
 	char path[] = "/tmp/rngd-check.XXXXXX";
 	struct support_rngd rngd;
 	struct rngclient *client;
+	int fd, other, pair[2];
 	uint8_t buf[32];
 	struct stat st;
-	int fd, file;
+	char byte;
 
 	support_start(&rngd, NULL);
 	client = open_client(&rngd);
-	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	ck_assert_int_ge(fd, 4);
-	close(fd);
-	file = mkstemp(path);
-	ck_assert_int_eq(file, fd);
-	for (int i = 3; i < fd; i++) { /* the connection is one of these */
-		struct stat sock;
-
-		if (fstat(i, &sock) == 0 && S_ISSOCK(sock.st_mode))
-			ck_assert_int_eq(dup2(file, i), i);
+	if (_i == 0) {
+		other = mkstemp(path);
+		unlink(path);
+	} else {
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		other = pair[0];
 	}
+	fd = replace_connection(other);
 	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
 	ck_assert(!all_zero(buf, sizeof(buf)));
-	ck_assert_int_eq(fstat(file, &st), 0);
-	ck_assert_int_eq(st.st_size, 0);
 	rngclient_close(client);
-	ck_assert_int_eq(fstat(file, &st), 0);
-	unlink(path);
+	ck_assert_int_eq(fstat(fd, &st), 0); /* still open, and nothing was written to it */
+	if (_i == 0)
+		ck_assert_int_eq(st.st_size, 0);
+	else
+		ck_assert_int_eq(recv(pair[1], &byte, 1, MSG_DONTWAIT), -1);
 	support_stop(&rngd);
 	support_end(&rngd);
 }
 END_TEST
+#define REUSES 2
 
 START_TEST(close_on_exec)
 {
@@ -683,6 +699,29 @@ START_TEST(liars_are_refused)
 END_TEST
 #define LIARS 11
 
+static size_t answer_status_with_nul(const struct wire_request *req, int nth, uint8_t *out)
+{
+	size_t n = frame(out, req, (struct wire_reply){.version = 1, .body_bytes = FAKE_BYTES});
+
+	(void)nth;
+	out[n - 50] = '\0';
+	return n;
+}
+
+START_TEST(status_is_a_string)
+{
+	struct rngclient *client;
+	struct fake fake;
+	char text[RNGCLIENT_STATUS_BYTES];
+
+	client = fake_start(&fake, answer_status_with_nul);
+	memset(text, 'x', sizeof(text));
+	ck_assert_int_eq(rngclient_status(client, text, sizeof(text)), -EPROTO);
+	ck_assert(all_zero((uint8_t *)text, sizeof(text)));
+	fake_end(&fake, client);
+}
+END_TEST
+
 static size_t answer_unavailable(const struct wire_request *req, int nth, uint8_t *out)
 {
 	(void)nth;
@@ -829,7 +868,7 @@ static TCase *real_cases(void)
 	tcase_add_test(tcase, daemon_gone);
 	tcase_add_test(tcase, deadline);
 	tcase_add_test(tcase, signals_do_not_end_a_call);
-	tcase_add_test(tcase, descriptor_reused);
+	tcase_add_loop_test(tcase, descriptor_reused, 0, REUSES);
 	tcase_add_test(tcase, close_on_exec);
 	tcase_add_test(tcase, fork_makes_a_new_connection);
 #ifndef __SANITIZE_THREAD__
@@ -851,6 +890,7 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, liars_are_refused, 0, LIARS);
 	tcase_add_loop_test(tcase, error_frames, 0, ERROR_FRAMES);
+	tcase_add_test(tcase, status_is_a_string);
 	tcase_add_test(tcase, one_get_is_of_one_generation);
 	tcase_add_test(tcase, full_backlog);
 	suite_add_tcase(suite, tcase);
