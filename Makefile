@@ -148,9 +148,12 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 
 # ---------------------------------------------------------------- tests
 # A unit test is tests/check_<module>.c; the objects it needs are named here.
-UNIT_TESTS = check_batch check_rngclient check_protocol
+UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
+	check_options check_log check_entropy check_reseed check_batch check_listener \
+	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_sandbox check_sandbox_serving \
+	check_size check_rngclient check_protocol check_memory
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
-TEST_TOOLS =
+TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen)
 TEST_SUPPORT = tests/support.o
 
 CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
@@ -161,6 +164,8 @@ $(UNIT_BINS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_P
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ $(CHECK_LIBS) $(DAEMON_LIBS) $(LDFLAGS)
+
+$(B)/tests/check_size: $(O)/client/size.o
 
 $(TEST_TOOLS): $(B)/tests/%: $(O)/tests/%.o $(LIB_A)
 	$(SAY) LD $@
@@ -271,9 +276,10 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	install -D -m 644 client/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient.h
 	install -D -m 644 doc/rngd.8 $(DESTDIR)$(MANDIR)/man8/rngd.8
 	install -D -m 644 doc/rngcli.1 $(DESTDIR)$(MANDIR)/man1/rngcli.1
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(UNITDIR)
-	$(GENERATED) client/librngclient.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc
-	$(GENERATED) systemd/rngd.service.in > $(DESTDIR)$(UNITDIR)/rngd.service
+	$(GENERATED) client/librngclient.pc.in > $(B)/installed/librngclient.pc
+	install -D -m 644 $(B)/installed/librngclient.pc $(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc
+	$(GENERATED) systemd/rngd.service.in > $(B)/installed/rngd.service
+	install -D -m 644 $(B)/installed/rngd.service $(DESTDIR)$(UNITDIR)/rngd.service
 	install -D -m 644 systemd/rngd.socket $(DESTDIR)$(UNITDIR)/rngd.socket
 	install -D -m 644 systemd/rngd.sysusers $(DESTDIR)$(SYSUSERSDIR)/rngd.conf
 	install -D -m 644 systemd/rngd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/rngd.conf

@@ -1,0 +1,151 @@
+#!/bin/bash
+# 090-install - what `make install` puts where, that it can be built against and run from there, that the
+# binaries are hardened, and that `make uninstall` takes all of it away.
+set -u
+. "$(dirname "$0")/lib.sh"
+[ -z "$SAN" ] || skip "a sanitizer build is not for installing"
+command -v readelf >/dev/null || skip "readelf is missing (binutils)"
+root=$TMP/root
+lib=$root/usr/lib
+
+# The tree's own make, not a child of the one that runs this: with its own idea of targets and jobs.
+make_here() {
+	(cd "$ROOT" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL \
+		make "$@" BUILD="$BUILD" DESTDIR="$root" PREFIX=/usr) >"$TMP/make.log" 2>&1 ||
+		fail "make $*: $(tail -n 5 "$TMP/make.log")"
+}
+
+# A strict umask is the caller's business; what is installed is for everybody.
+umask 077
+make_here install
+umask 022
+
+# ---------------------------------------------------------------- files and modes
+expected='644 usr/include/rngclient.h
+644 usr/lib/librngclient.a
+644 usr/lib/librngclient.so.0
+644 usr/lib/pkgconfig/librngclient.pc
+644 usr/lib/systemd/system/rngd.service
+644 usr/lib/systemd/system/rngd.socket
+644 usr/lib/sysusers.d/rngd.conf
+644 usr/lib/tmpfiles.d/rngd.conf
+644 usr/share/man/man1/rngcli.1
+644 usr/share/man/man8/rngd.8
+755 usr/bin/rngcli
+755 usr/libexec/rngd/rngd'
+found=$(find "$root" -type f -printf '%m %P\n' | sort)
+[ "$found" = "$expected" ] ||
+	fail "installed files differ: $(diff <(echo "$expected") <(echo "$found"))"
+[ "$(find "$root" -type l -printf '%P %l\n')" = "usr/lib/librngclient.so librngclient.so.0" ] ||
+	fail "links: $(find "$root" -type l -printf '%P %l\n')"
+odd=$(find "$root/usr" -type d ! -perm 755)
+[ -z "$odd" ] || fail "directories not open to everybody: $odd"
+! grep -rnE '@[A-Z]+@' "$lib/pkgconfig" "$lib/systemd" || fail "a placeholder was left"
+! grep -qF "$TMP" "$lib/pkgconfig/librngclient.pc" "$lib/systemd/system/rngd.service" ||
+	fail "DESTDIR got into a file"
+
+# ---------------------------------------------------------------- binaries
+daemon=$root/usr/libexec/rngd/rngd
+cli=$root/usr/bin/rngcli
+shared=$lib/librngclient.so.0
+
+for file in "$daemon" "$cli" "$shared"; do
+	name=$(basename "$file")
+	head=$(readelf -hW "$file") segments=$(readelf -lW "$file") dynamic=$(readelf -dW "$file")
+	symbols=$(readelf --dyn-syms -W "$file")
+	grep -q 'Type: *DYN' <<<"$head" || fail "$name is not position-independent"
+	grep -q 'GNU_RELRO' <<<"$segments" || fail "$name has no RELRO"
+	grep -qE 'BIND_NOW|Flags:.* NOW' <<<"$dynamic" || fail "$name binds lazily"
+	grep -q 'GNU_STACK.* RW ' <<<"$segments" || fail "$name has an executable stack"
+	! grep -qE ' LOAD .* RWE ' <<<"$segments" || fail "$name has a writable, executable segment"
+	! grep -q 'TEXTREL' <<<"$dynamic" || fail "$name has text relocations"
+	! grep -qE 'R(UN)?PATH' <<<"$dynamic" || fail "$name searches a library path of its own"
+	grep -q '__stack_chk_fail' <<<"$symbols" || fail "$name has no stack protector"
+done
+for file in "$daemon" "$cli"; do
+	readelf -dW "$file" | grep -q 'Flags:.* PIE' || fail "$(basename "$file") is not a PIE"
+	readelf --dyn-syms -W "$file" | grep -q '_chk@' || fail "$(basename "$file") is not fortified"
+done
+readelf -dW "$shared" | grep -q 'SONAME.*\[librngclient\.so\.0\]' || fail "the SONAME is wrong"
+readelf -dW "$cli" | grep -q 'NEEDED.*\[librngclient\.so\.0\]' || fail "rngcli does not use the library"
+needed=$(readelf -dW "$shared" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p')
+[ "$needed" = libc.so.6 ] || fail "the library needs more than libc: $needed"
+others=$(nm -D --defined-only "$shared" |
+	grep -vE ' T rngclient_[a-z_]+@@RNGCLIENT_0$| A RNGCLIENT_0$')
+[ -z "$others" ] || fail "the library exports $others"
+nm -D --defined-only "$shared" | grep -q ' T rngclient_get@@' || fail "the library exports no rngclient_get"
+
+# ---------------------------------------------------------------- use
+export LD_LIBRARY_PATH=$lib
+# shellcheck disable=SC2034 # lib.sh starts it
+RNGD=$daemon RNGCLI=$cli
+start_rngd
+[ "$("$RNGCLI" --socket "$SOCK" --hex 16 | tr -d '\n' | wc -c)" -eq 32 ] || fail "rngcli gives no bytes"
+
+cat >"$TMP/use.c" <<'C'
+#include <rngclient.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+	unsigned char buf[64] = {0}, zero[64] = {0};
+	struct rngclient *client;
+	int bad = rngclient_open(&client, argc > 1 ? argv[1] : NULL);
+
+	bad |= rngclient_get(client, buf, sizeof(buf));
+	rngclient_close(client);
+	puts(rngclient_version());
+	return bad || !memcmp(buf, zero, sizeof(buf)) || strcmp(rngclient_version(), RNGCLIENT_VERSION_STRING);
+}
+C
+cc=$(command -v cc || command -v gcc) || fail "no C compiler"
+strict="-pedantic -Wall -Wextra -Werror"
+# shellcheck disable=SC2086 # words
+"$cc" -std=c99 $strict -I"$root/usr/include" -o "$TMP/use-static" "$TMP/use.c" "$lib/librngclient.a" ||
+	fail "a program does not build with the archive"
+version=$(env -u LD_LIBRARY_PATH "$TMP/use-static" "$SOCK") ||
+	fail "a program with the archive does not work"
+if command -v c++ >/dev/null; then
+	# shellcheck disable=SC2086
+	echo '#include <rngclient.h>' | c++ -x c++ -fsyntax-only $strict -I"$root/usr/include" - ||
+		fail "the header is not C++"
+fi
+if command -v pkg-config >/dev/null; then
+	pkg() {
+		PKG_CONFIG_LIBDIR=$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root \
+			PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 \
+			pkg-config "$@" librngclient
+	}
+	# shellcheck disable=SC2046
+	"$cc" $(pkg --cflags) -o "$TMP/use" "$TMP/use.c" $(pkg --libs) ||
+		fail "a program does not build with pkg-config's flags"
+	readelf -dW "$TMP/use" | grep -q 'NEEDED.*\[librngclient\.so\.0\]' ||
+		fail "pkg-config chose another library"
+	[ "$("$TMP/use" "$SOCK")" = "$(pkg --modversion)" ] || fail "a program with the library does not work"
+	[ "$version" = "$(pkg --modversion)" ] || fail "versions differ: $version, $(pkg --modversion)"
+fi
+stop_rngd
+
+# ---------------------------------------------------------------- units
+if command -v systemd-analyze >/dev/null; then
+	mkdir "$TMP/units"
+	# The programs are looked for on this system, where they are not installed.
+	sed "s|/usr/libexec|$root&|" "$lib/systemd/system/rngd.service" >"$TMP/units/rngd.service"
+	cp "$lib/systemd/system/rngd.socket" "$TMP/units/"
+	said=$(systemd-analyze verify --man=no "$TMP/units/rngd.service" "$TMP/units/rngd.socket" 2>&1) ||
+		fail "systemd-analyze verify: $said"
+	! grep -E 'rngd\.(service|socket):' <<<"$said" || fail "systemd-analyze verify has something to say"
+	if systemd-analyze --help | grep -q -e --offline; then
+		systemd-analyze security --offline=yes --threshold=10 "$TMP/units/rngd.service" \
+			>"$TMP/security" || fail "systemd-analyze security: $(tail -n 1 "$TMP/security")"
+		note "$(grep -o 'exposure level.*: [0-9.]*' "$TMP/security")"
+	fi
+fi
+
+# ---------------------------------------------------------------- and away
+make_here uninstall
+left=$(find "$root" ! -type d)
+[ -z "$left" ] || fail "uninstall leaves $left"
+[ ! -e "$root/usr/libexec/rngd" ] || fail "uninstall leaves its directory"
+make_here uninstall
