@@ -29,7 +29,7 @@ _Static_assert(RNGCLIENT_STATUS_BYTES == RNGD_PROTO_STATUS_MAX_BYTES + 1, "text 
 struct rngclient {
 	struct turn turn;
 	struct transport transport;
-	int timeout_ms;
+	_Atomic int timeout_ms; /* read before the turn, to know how long to wait for it */
 	uint32_t last_tag;
 	uint8_t version; /* protocol version to write requests in */
 	char *path;

@@ -14,27 +14,16 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define FIRST_PASSED_FD 3 /* SD_LISTEN_FDS_START */
-#define POLL_MS         20
-
-static volatile pid_t command;
-
-static void pass_on(int signal_number)
-{
-	if (command > 0)
-		kill(command, signal_number);
-}
 
 static void die(const char *what)
 {
@@ -90,7 +79,6 @@ static void run_command(const char *notify, int listen_fd, char **argv)
 {
 	char pid[16];
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (strcmp(notify, "-") != 0)
 		setenv("NOTIFY_SOCKET", notify[0] == '=' ? notify + 1 : notify, 1);
 	if (listen_fd >= 0) {
@@ -132,25 +120,26 @@ static void hear(int fd, FILE *file, pid_t pid)
 	}
 }
 
-static int attend(int fd, FILE *file, pid_t pid)
+/* Until the command has ended; what it said last is waiting then. */
+static int attend(int fd, FILE *file, pid_t command)
 {
-	struct pollfd readable = {.fd = fd, .events = POLLIN};
-	int status;
+	struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.events = POLLIN}};
 
-	while (waitpid(pid, &status, WNOHANG) != pid) {
-		poll(&readable, 1, POLL_MS); /* a descriptor of -1 is never ready */
-		if (fd >= 0)
-			hear(fd, file, pid);
+	fds[1].fd = pidfd_open(command, 0);
+	if (fds[1].fd < 0)
+		return 125;
+	while (fds[1].revents == 0) {
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return 125;
+		hear(fd, file, command);
 	}
-	if (fd >= 0)
-		hear(fd, file, pid);
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	const struct sigaction action = {.sa_handler = pass_on};
 	int notify_fd = -1, listen_fd;
+	pid_t child;
 	FILE *file;
 
 	if (argc < 6 || strcmp(argv[4], "--") != 0) {
@@ -163,14 +152,14 @@ int main(int argc, char **argv)
 	if (strcmp(argv[2], "-") != 0 && argv[2][0] != '=')
 		notify_fd = unix_socket(SOCK_DGRAM, argv[2]);
 	listen_fd = listen_socket(argv[3]);
-	command = fork();
-	if (command < 0)
+	child = notify_fd >= 0 ? fork() : 1;
+	if (child < 0)
 		die("fork");
-	if (command == 0)
-		run_command(argv[2], listen_fd, argv + 5);
-	if (sigaction(SIGTERM, &action, NULL) < 0)
-		die("sigaction");
-	if (listen_fd >= 0)
-		close(listen_fd); /* when the command ends, its socket is dead */
-	return attend(notify_fd, file, command);
+	if (child == 0) {
+		if (listen_fd >= 0)
+			close(listen_fd); /* when the command ends, its socket is dead */
+		return attend(notify_fd, file, getppid());
+	}
+	run_command(argv[2], listen_fd, argv + 5);
+	return 125;
 }

@@ -60,13 +60,17 @@ static int try_connect(const struct support_rngd *rngd)
 static bool is_up(void *arg)
 {
 	const struct support_rngd *rngd = arg;
+	uint8_t byte;
 	int fd;
 
 	ck_assert_msg(waitpid(rngd->pid, NULL, WNOHANG) == 0, "rngd ended while starting");
 	fd = try_connect(rngd);
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	if (fd < 0)
+		return false;
+	/* It listens before it has everything else: only an answer shows that it is up. */
+	support_get_all(fd, 1, &byte, sizeof(byte));
+	close(fd);
+	return true;
 }
 
 static void exec_rngd(const struct support_rngd *rngd, const char *const *options)

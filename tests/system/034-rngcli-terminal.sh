@@ -5,6 +5,7 @@ set -u
 # shellcheck disable=SC2016
 . "$(dirname "$0")/lib.sh"
 command -v script >/dev/null || skip "no script(1) to make a terminal with"
+script -qec true /dev/null </dev/null >/dev/null 2>&1 || skip "no pseudo-terminals here (/dev/pts)"
 
 start_rngd
 unset NO_COLOR

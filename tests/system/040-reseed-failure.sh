@@ -5,10 +5,11 @@ set -u
 . "$(dirname "$0")/lib.sh"
 
 INJECT=$BUILD/tests/inject
+[ -x "$INJECT" ] || fail "no $INJECT: make tests"
 "$INJECT" close 0 usr1 -- true || skip "ptrace is not permitted here"
 
 get() {
-	"$RNGCLI" --socket "$SOCK" --hex "${1:-16}"
+	"$RNGCLI" --socket "$SOCK" --hex 16
 }
 
 # armed COUNT OPTION... - a daemon whose getrandom() fails COUNT times (0: for ever) after arm.

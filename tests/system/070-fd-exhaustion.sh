@@ -56,9 +56,8 @@ grep -q served "$TMP/held" || fail "an open connection is not served"
 exec 3>&- 4>&- 5>&- 6>&- 7>&-
 wait "$holder" "${more[@]}"
 begin_ms=$(date +%s%3N)
-wait_for 10 answers || fail "it did not come back"
+"$RNGCLI" --socket "$SOCK" --timeout 1 1 >/dev/null || fail "not back after 1 s"
 took_ms=$(($(date +%s%3N) - begin_ms))
-[ "$took_ms" -lt 1000 ] || fail "back only after $took_ms ms"
 [ "$(status_value server.accept_pauses)" -gt 0 ] || fail "accept_pauses does not count"
 stop_rngd
 note "used $used_percent% of a processor meanwhile, back after $took_ms ms"
