@@ -32,17 +32,16 @@ note() {
 
 # wait_for SECONDS COMMAND... - until the command succeeds; 1 when it never does.
 wait_for() {
-	local tries=$(($1 * 50))
+	local end=$((SECONDS + $1))
 	shift
 	while ! "$@" >/dev/null 2>&1; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
+		[ "$SECONDS" -le "$end" ] || return 1
 		sleep 0.02
 	done
 }
 
 answers() {
-	"$RNGCLI" --socket "$SOCK" 1 >/dev/null 2>&1
+	"$RNGCLI" --timeout 1 --socket "$SOCK" 1 >/dev/null 2>&1
 }
 
 # start_rngd [OPTION...] - starts it and waits until it answers.
