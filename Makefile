@@ -9,6 +9,7 @@ BUILD ?= build
 ARCH ?= $(shell uname -m)
 CC = gcc
 AR = ar
+OBJCOPY = objcopy
 CLANG_FORMAT ?= clang-format
 OPENSSL_LIBS ?= -lcrypto
 
@@ -92,7 +93,7 @@ SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o
 # Everything of the daemon but main(), so that tests can link it.
 DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/reseed.o \
 	daemon/entropy.o daemon/privdrop.o daemon/service.o daemon/status.o daemon/log.o
-CLIENT_OBJS = client/rngclient.o client/transport.o client/turn.o proto/wire.o
+CLIENT_OBJS = client/rngclient.o client/reply.o client/transport.o client/turn.o proto/wire.o
 CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/size.o
 
 DAEMON_LIBS = -lev -lseccomp -lsodium -lsystemd
@@ -132,7 +133,10 @@ $(LIB_SO): $(call obj,$(CLIENT_OBJS)) client/librngclient.map
 $(LIB_A): $(call obj,$(CLIENT_OBJS))
 	$(SAY) AR $@
 	@rm -f $@
-	$(Q)$(AR) rcsD $@ $^
+	@# One object whose internal names are local: they cannot meet a caller's of the same name.
+	$(Q)$(CC) -r -nostdlib -o $(O)/librngclient.o $^
+	$(Q)$(OBJCOPY) --localize-hidden $(O)/librngclient.o
+	$(Q)$(AR) rcsD $@ $(O)/librngclient.o
 
 # The CLI uses the shared library as any program would; $ORIGIN lets it run from build/ in place.
 # The installed copy is linked again without it.
@@ -167,7 +171,7 @@ $(UNIT_BINS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_P
 
 $(B)/tests/check_size: $(O)/client/size.o
 
-$(TEST_TOOLS): $(B)/tests/%: $(O)/tests/%.o $(LIB_A)
+$(TEST_TOOLS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(PROTO_OBJS)) $(LIB_A)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ -lpthread $(LDFLAGS)
@@ -222,7 +226,7 @@ check-stats: all ## rngtest, ent and dieharder over the output (long: over an ho
 check-cross:
 	$(SAY) MAKE aarch64
 	+$(Q)$(MAKE) --no-print-directory ARCH=aarch64 CC=aarch64-linux-gnu-gcc \
-		AR=aarch64-linux-gnu-ar BUILD=$(BUILD)/aarch64 cross-objects
+		AR=aarch64-linux-gnu-ar OBJCOPY=aarch64-linux-gnu-objcopy BUILD=$(BUILD)/aarch64 cross-objects
 
 .PHONY: cross-objects
 cross-objects: FILE_CFLAGS = -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu

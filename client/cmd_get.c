@@ -51,7 +51,8 @@ struct progress {
 /* For the signal handler: the file that must not outlive the process. */
 static char *volatile unfinished_path;
 
-static const int fatal_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+static const int fatal_signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,
+				    SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU};
 
 #define FATAL_SIGNALS (sizeof(fatal_signals) / sizeof(fatal_signals[0]))
 

@@ -38,7 +38,7 @@ struct entry {
 /* ---------------------------------------------------------------- the grammar */
 
 static const char name_first[] = "abcdefghijklmnopqrstuvwxyz";
-static const char name_rest[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+static const char name_rest[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
 static const char digits[] = "0123456789";
 
 /* name = word *("." word), a word starts with a letter. Its length, 0 if it is none. */

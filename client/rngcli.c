@@ -129,14 +129,10 @@ int rngcli_write_failed(const char *path, int error)
 
 int rngcli_connect(const struct rngcli_options *options, struct rngclient **client)
 {
-	int rc = rngclient_open(client, options->socket_path);
+	int rc = rngclient_open(client, options->socket_path, options->timeout_ms);
 
 	if (!rc)
-		rc = rngclient_set_timeout(*client, options->timeout_ms);
-	if (!rc)
 		return RNGCLI_OK;
-	rngclient_close(*client);
-	*client = NULL;
 	return rngcli_explain(options, rc);
 }
 

@@ -15,6 +15,13 @@
 #define NS_PER_MS 1000000ll
 #define NS_PER_S  1000000000ll
 
+/* Two ticks of a kernel with HZ=100. */
+#define TRANSPORT_TICKS_NS (20 * NS_PER_MS)
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16, include/uapi/asm-generic/socket.h */
+#endif
+
 static int64_t now_ns(void)
 {
 	struct timespec now;
@@ -44,19 +51,35 @@ static int set_timeout(int fd, int option, int64_t ns)
 }
 
 /*
+ * The kernel's socket timeouts come up to an eighth late (timer wheel), and a tick or two: so much
+ * is left for a precise ppoll() at the end. 0: too little to be worth it.
+ */
+static int64_t kernel_share_ns(int64_t ns)
+{
+	int64_t share = ns / 8 * 7 - TRANSPORT_TICKS_NS;
+
+	return share > 0 ? share : 0;
+}
+
+/*
  * A blocking connect under SO_SNDTIMEO: a non-blocking one to a full backlog fails with
  * EAGAIN and there is nothing to poll for.
  */
 static int connect_by(int fd, const struct sockaddr_un *addr, int64_t deadline_ns)
 {
-	int64_t left;
+	int64_t left, share;
 	int err;
 
 	for (;;) {
 		left = left_ns(deadline_ns);
 		if (left <= 0)
 			return -ETIMEDOUT;
-		err = set_timeout(fd, SO_SNDTIMEO, left == TRANSPORT_NO_DEADLINE ? 0 : left);
+		share = kernel_share_ns(left);
+		if (left == TRANSPORT_NO_DEADLINE)
+			share = 0;
+		else if (share == 0)
+			share = NS_PER_MS;
+		err = set_timeout(fd, SO_SNDTIMEO, share);
 		if (err)
 			return err;
 		if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
@@ -66,45 +89,54 @@ static int connect_by(int fd, const struct sockaddr_un *addr, int64_t deadline_n
 	}
 }
 
+/*
+ * A server that passes us a socket whose close lingers could hold a recvmsg() for as long as it
+ * likes. Linux 6.16 can refuse descriptors; before that there is no defence here.
+ */
+static void refuse_fds(int fd)
+{
+	int off = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
 int transport_connect(struct transport *transport, const char *path, int timeout_ms,
 		      int64_t deadline_ns)
 {
+	struct transport made = {.fd = -1};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct stat st;
 	int err;
 
-	transport->fd = -1;
+	*transport = made;
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(addr.sun_path, path, strlen(path) + 1);
-	transport->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (transport->fd < 0)
+	made.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (made.fd < 0)
 		return -errno;
-	err = connect_by(transport->fd, &addr, deadline_ns);
-	if (err)
-		goto fail;
-	err = transport_set_timeout(transport, timeout_ms);
-	if (err)
-		goto fail;
-	if (fstat(transport->fd, &st) < 0) {
+	refuse_fds(made.fd);
+	err = connect_by(made.fd, &addr, deadline_ns);
+	if (!err)
+		err = transport_set_timeout(&made, timeout_ms);
+	if (!err && fstat(made.fd, &st) < 0)
 		err = -errno;
-		goto fail;
+	if (err) {
+		close(made.fd);
+		return err;
 	}
-	transport->dev = st.st_dev;
-	transport->ino = st.st_ino;
+	made.dev = st.st_dev;
+	made.ino = st.st_ino;
+	*transport = made;
 	return 0;
-
-fail:
-	close(transport->fd);
-	transport->fd = -1;
-	return err;
 }
 
 int transport_set_timeout(struct transport *transport, int timeout_ms)
 {
-	/* See transport_recv(): a sixteenth is left for what comes before the wait. */
-	transport->block_ns = timeout_ms < 0 ? 0 : timeout_ms * NS_PER_MS / 16 * 15;
-	return set_timeout(transport->fd, SO_RCVTIMEO, transport->block_ns);
+	int64_t share = timeout_ms < 0 ? 0 : kernel_share_ns(timeout_ms * NS_PER_MS);
+
+	transport->block_ns = share > 0 ? share : TRANSPORT_NO_DEADLINE;
+	return set_timeout(transport->fd, SO_RCVTIMEO, share);
 }
 
 bool transport_is_ours(const struct transport *transport)
@@ -183,8 +215,8 @@ static void advance(struct iovec *iov, size_t n)
 }
 
 /*
- * While the deadline is further away than SO_RCVTIMEO, a plain blocking recvmsg() cannot miss
- * it, and saves a poll() for each reply. Nearer to it, poll() with what is left.
+ * While the deadline is further away than SO_RCVTIMEO reaches, a plain blocking recvmsg() cannot
+ * miss it, and saves a poll() for each reply. Nearer to it, poll() with what is left.
  */
 int transport_recv(struct transport *transport, struct iovec *iov, int iov_count, bool all,
 		   size_t *received, int64_t deadline_ns)

@@ -17,7 +17,7 @@ struct transport {
 	int fd;    /* -1: not connected */
 	dev_t dev; /* which socket fd was; a program may have closed and reused the number */
 	ino_t ino;
-	int64_t block_ns; /* what SO_RCVTIMEO is set to; 0: none */
+	int64_t block_ns; /* a wait may be left to the kernel while the deadline is this far off */
 };
 
 /* The deadline that is timeout_ms from now; -1 means none. */

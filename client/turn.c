@@ -72,7 +72,7 @@ static int wait_while(struct turn *turn, uint32_t lock, int64_t deadline_ns)
 			   deadline_ns == TRANSPORT_NO_DEADLINE ? NULL : &until, NULL,
 			   FUTEX_BITSET_MATCH_ANY);
 
-	return err < 0 && errno == ETIMEDOUT ? -ETIMEDOUT : 0;
+	return err < 0 && errno != EAGAIN && errno != EINTR ? -errno : 0;
 }
 
 int turn_take(struct turn *turn, int64_t deadline_ns, bool *forked)
@@ -104,6 +104,11 @@ int turn_take(struct turn *turn, int64_t deadline_ns, bool *forked)
 		take = TURN_WAITERS;
 		seen = atomic_load(turn->word);
 	}
+}
+
+bool turn_is_ours(const struct turn *turn)
+{
+	return (pid_t)(atomic_load(turn->word) >> 32) == getpid();
 }
 
 void turn_give(struct turn *turn)

@@ -27,10 +27,14 @@ int turn_init(struct turn *turn);
 void turn_deinit(struct turn *turn);
 
 /*
- * Waits for the turn. *forked: this is the first turn in a new process, so what the handle holds
- * belongs to the parent. 0 or -ETIMEDOUT.
+ * Waits for the turn. An errno of futex(2) other than the expected ones is passed on. *forked: this
+ * is the first turn in a new process, so what the handle holds belongs to the parent. 0 or
+ * -ETIMEDOUT.
  */
 int turn_take(struct turn *turn, int64_t deadline_ns, bool *forked);
+
+/* Does this process still have the turn? Not after a fork() inside of it. */
+bool turn_is_ours(const struct turn *turn);
 
 /* Ends it. Only after turn_take() succeeded. */
 void turn_give(struct turn *turn);

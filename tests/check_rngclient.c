@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -36,7 +38,7 @@ static struct rngclient *open_client(const struct support_rngd *rngd)
 {
 	struct rngclient *client = NULL;
 
-	ck_assert_int_eq(rngclient_open(&client, rngd->socket), 0);
+	ck_assert_int_eq(rngclient_open(&client, rngd->socket, 0), 0);
 	ck_assert_ptr_nonnull(client);
 	return client;
 }
@@ -55,14 +57,14 @@ START_TEST(open_errors)
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd;
 
-	ck_assert_int_eq(rngclient_open(NULL, "/x"), -EINVAL);
-	ck_assert_int_eq(rngclient_open(&client, ""), -EINVAL);
+	ck_assert_int_eq(rngclient_open(NULL, "/x", 0), -EINVAL);
+	ck_assert_int_eq(rngclient_open(&client, "", 0), -EINVAL);
 	ck_assert_ptr_null(client);
-	ck_assert_int_eq(rngclient_open(&client, "/nonexistent/rngd.sock"), -ENOENT);
+	ck_assert_int_eq(rngclient_open(&client, "/nonexistent/rngd.sock", 0), -ENOENT);
 	memset(path, 'a', sizeof(path));
 	path[0] = '/';
 	path[108] = '\0';
-	ck_assert_int_eq(rngclient_open(&client, path), -ENAMETOOLONG);
+	ck_assert_int_eq(rngclient_open(&client, path, 0), -ENAMETOOLONG);
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/sock", dir);
@@ -70,7 +72,7 @@ START_TEST(open_errors)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	close(fd);
-	ck_assert_int_eq(rngclient_open(&client, path), -ECONNREFUSED);
+	ck_assert_int_eq(rngclient_open(&client, path, 0), -ECONNREFUSED);
 	ck_assert_ptr_null(client);
 	unlink(path);
 	rmdir(dir);
@@ -93,8 +95,8 @@ START_TEST(no_permission)
 	support_start(&rngd, options);
 	pid = fork();
 	if (pid == 0)
-		_exit(setuid(65534) == 0 && rngclient_open(&client, rngd.socket) == -EACCES ? 0
-											    : 1);
+		_exit(setuid(65534) == 0 && rngclient_open(&client, rngd.socket, 0) == -EACCES ? 0
+											       : 1);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	support_end(&rngd);
@@ -524,8 +526,35 @@ struct fake {
 	pthread_t thread;
 	size_t (*answer)(const struct wire_request *req, int nth, uint8_t *out);
 	atomic_bool stop;
+	atomic_bool bytewise;          /* writes each byte by itself */
+	atomic_size_t pause_at;        /* waits after so many bytes until they are read; 0: no */
+	atomic_bool close_after_first; /* the first answer ends its connection */
 	atomic_int asked;
 };
+
+static bool send_answer(const struct fake *fake, int fd, const uint8_t *out, size_t len)
+{
+	size_t step = fake->bytewise ? 1 : len;
+	int unread = 1;
+
+	if (fake->pause_at > 0) {
+		if (send(fd, out, fake->pause_at, MSG_NOSIGNAL) != (ssize_t)fake->pause_at)
+			return false;
+		for (int i = 0; i < 1000 && unread > 0; i++) { /* until the client has it */
+			poll(NULL, 0, 2);
+			if (ioctl(fd, SIOCOUTQ, &unread) < 0)
+				return false;
+		}
+		out += fake->pause_at;
+		len -= fake->pause_at;
+		step = len;
+	}
+
+	for (size_t at = 0; at < len; at += step)
+		if (send(fd, out + at, step, MSG_NOSIGNAL) != (ssize_t)step)
+			return false;
+	return true;
+}
 
 /* Accepts, reads one request at a time, writes what answer() says; nothing: closes. */
 static void *fake_main(void *arg)
@@ -547,7 +576,9 @@ static void *fake_main(void *arg)
 			if (wire_decode_request(in, (size_t)n, &req, &used) != WIRE_OK)
 				break;
 			len = fake->answer(&req, fake->asked++, out);
-			if (len == 0 || send(fd, out, len, MSG_NOSIGNAL) != (ssize_t)len)
+			if (len == 0 || !send_answer(fake, fd, out, len))
+				break;
+			if (fake->close_after_first && fake->asked == 1)
 				break;
 		}
 		close(fd);
@@ -571,7 +602,7 @@ static struct rngclient *fake_start(struct fake *fake,
 	ck_assert_int_eq(bind(fake->listen_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	ck_assert_int_eq(listen(fake->listen_fd, 16), 0);
 	ck_assert_int_eq(pthread_create(&fake->thread, NULL, fake_main, fake), 0);
-	ck_assert_int_eq(rngclient_open(&client, fake->path), 0);
+	ck_assert_int_eq(rngclient_open(&client, fake->path, 0), 0);
 	ck_assert_int_eq(rngclient_set_timeout(client, 300), 0);
 	return client;
 }
@@ -591,6 +622,8 @@ static size_t frame(uint8_t *out, const struct wire_request *req, struct wire_re
 {
 	reply.opcode = req->opcode;
 	reply.tag += req->tag;
+	if (reply.generation == 0)
+		reply.generation = 1;
 	wire_encode_reply(&reply, out);
 	memset(out + RNGD_PROTO_REPLY_HEAD_BYTES, 'r', reply.body_bytes);
 	return RNGD_PROTO_REPLY_HEAD_BYTES + reply.body_bytes;
@@ -664,6 +697,30 @@ static size_t answer_all_and_more(const struct wire_request *req, int nth, uint8
 			 .version = 1, .flags = RNGD_PROTO_FLAG_MORE, .body_bytes = FAKE_BYTES});
 }
 
+/*
+ * A short answer in two frames, the second as long as the whole: what is read ahead of its head
+ * would end beyond the caller's buffer.
+ */
+static size_t answer_in_two(const struct wire_request *req, int nth, uint8_t *out)
+{
+	size_t n =
+	    frame(out, req,
+		  (struct wire_reply){
+		      .version = 1, .flags = RNGD_PROTO_FLAG_MORE, .body_bytes = FAKE_BYTES - 1});
+
+	(void)nth;
+	return n + frame(out + n, req, (struct wire_reply){.version = 1, .body_bytes = FAKE_BYTES});
+}
+
+static size_t answer_generation_zero(const struct wire_request *req, int nth, uint8_t *out)
+{
+	size_t n = frame(out, req, (struct wire_reply){.version = 1, .body_bytes = FAKE_BYTES});
+
+	(void)nth;
+	memset(out + 12, 0, 8);
+	return n;
+}
+
 static size_t answer_garbage(const struct wire_request *req, int nth, uint8_t *out)
 {
 	(void)req;
@@ -681,9 +738,12 @@ static size_t answer_status_body(const struct wire_request *req, int nth, uint8_
 START_TEST(liars_are_refused)
 {
 	static size_t (*const answers[])(const struct wire_request *, int, uint8_t *) = {
-	    answer_short_length,  answer_huge_length, answer_other_tag,   answer_other_opcode,
-	    answer_other_version, answer_less,        answer_more,        answer_nothing_but_more,
-	    answer_all_and_more,  answer_garbage,     answer_status_body,
+	    answer_short_length,  answer_huge_length,
+	    answer_other_tag,     answer_other_opcode,
+	    answer_other_version, answer_less,
+	    answer_more,          answer_nothing_but_more,
+	    answer_all_and_more,  answer_generation_zero,
+	    answer_garbage,       answer_status_body,
 	};
 	struct rngclient *client;
 	struct fake fake;
@@ -697,7 +757,7 @@ START_TEST(liars_are_refused)
 	fake_end(&fake, client);
 }
 END_TEST
-#define LIARS 11
+#define LIARS 12
 
 static size_t answer_status_with_nul(const struct wire_request *req, int nth, uint8_t *out)
 {
@@ -721,6 +781,141 @@ START_TEST(status_is_a_string)
 	fake_end(&fake, client);
 }
 END_TEST
+
+/* Bytes of a hostile server beyond the end of the caller's buffer would be worse than no bytes. */
+START_TEST(nothing_beyond_the_buffer)
+{
+	struct rngclient *client;
+	struct fake fake;
+	uint8_t buf[3 * FAKE_BYTES], beyond[2 * FAKE_BYTES];
+
+	client = fake_start(&fake, answer_in_two);
+	fake.pause_at = RNGD_PROTO_REPLY_HEAD_BYTES + FAKE_BYTES - 1;
+	memset(buf, 0x5a, sizeof(buf));
+	memset(beyond, 0x5a, sizeof(beyond));
+	ck_assert_int_eq(rngclient_get(client, buf, FAKE_BYTES), -EPROTO);
+	ck_assert(all_zero(buf, FAKE_BYTES));
+	ck_assert_mem_eq(buf + FAKE_BYTES, beyond, sizeof(beyond));
+	fake_end(&fake, client);
+}
+END_TEST
+
+/* No handle, no bytes: the buffer says so too. */
+START_TEST(no_handle_leaves_zeroes)
+{
+	uint8_t buf[32];
+
+	memset(buf, 1, sizeof(buf));
+	ck_assert_int_eq(rngclient_get(NULL, buf, sizeof(buf)), -EINVAL);
+	ck_assert(all_zero(buf, sizeof(buf)));
+}
+END_TEST
+
+/* The wait of a call is bounded by its own deadline, whatever another thread sets meanwhile. */
+static void *get_once(void *arg)
+{
+	struct loop *loop = arg;
+	uint8_t byte;
+
+	loop->failed = rngclient_get(loop->client, &byte, 1) == -ETIMEDOUT ? 0 : 1;
+	return NULL;
+}
+
+static bool is_asked(void *arg)
+{
+	struct fake *fake = arg;
+
+	return fake->asked > 0;
+}
+
+static size_t answer_never(const struct wire_request *req, int nth, uint8_t *out)
+{
+	(void)req;
+	(void)nth;
+	out[0] = 0; /* one byte of a head, then silence */
+	return 1;
+}
+
+START_TEST(a_deadline_outlives_a_change)
+{
+	struct loop loop = {.stop = false};
+	pthread_t first, second;
+	struct fake fake;
+	int64_t start_ms = support_now_ms();
+
+	loop.client = fake_start(&fake, answer_never);
+	ck_assert_int_eq(rngclient_set_timeout(loop.client, 500), 0);
+	ck_assert_int_eq(pthread_create(&first, NULL, get_once, &loop), 0);
+	ck_assert(support_wait(is_asked, &fake));
+	ck_assert_int_eq(pthread_create(&second, NULL, get_once, &loop), 0);
+	(void)rngclient_set_timeout(loop.client, -1);
+	pthread_join(first, NULL);
+	pthread_join(second, NULL);
+	ck_assert_int_eq(loop.failed, 0);
+	ck_assert_int_le(support_now_ms() - start_ms, 5000);
+	fake_end(&fake, loop.client);
+}
+END_TEST
+
+#ifndef __SANITIZE_THREAD__
+static atomic_int forks;
+
+/* fork() in a signal handler in the middle of a call: the child's call goes on by itself. */
+static void fork_in_handler(int signal_number)
+{
+	(void)signal_number;
+	if (forks++ == 0 && fork() == 0)
+		forks = 100;
+}
+
+START_TEST(fork_inside_a_call)
+{
+	struct sigaction action = {.sa_handler = fork_in_handler};
+	struct support_rngd rngd;
+	struct rngclient *client;
+	uint8_t buf[32],
+	    *child = mmap(NULL, 32, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned long long before;
+	pid_t self = getpid();
+	int status;
+
+	support_start(&rngd, NULL);
+	client = open_client(&rngd);
+	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
+	before = accepted(&rngd);
+	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
+	/* The daemon sleeps, so that the call is waiting for its reply when the signal comes. */
+	kill(rngd.pid, SIGSTOP);
+	if (fork() == 0) {
+		poll(NULL, 0, 100);
+		kill(self, SIGUSR1);
+		poll(NULL, 0, 100);
+		kill(rngd.pid, SIGCONT);
+		_exit(0);
+	}
+	status = rngclient_get(client, buf, sizeof(buf));
+	if (getpid() != self) {
+		memcpy(child, buf, sizeof(buf));
+		_exit(status == 0 ? 0 : 1);
+	}
+	/* The parent's reply may have been read by the child's first try: then its own times out.
+	 */
+	ck_assert(status == 0 || status == -ETIMEDOUT);
+	for (int i = 0; i < 2; i++) {
+		int ended;
+
+		ck_assert_int_gt(wait(&ended), 0);
+		ck_assert_int_eq(ended, 0);
+	}
+	ck_assert(!all_zero(child, 32));
+	ck_assert_mem_ne(child, buf, 32);
+	/* The child's bytes came over a connection of its own: that one, and the one to ask. */
+	ck_assert_uint_eq(accepted(&rngd) - before, 2);
+	rngclient_close(client);
+	support_end(&rngd);
+}
+END_TEST
+#endif
 
 static size_t answer_unavailable(const struct wire_request *req, int nth, uint8_t *out)
 {
@@ -787,6 +982,72 @@ START_TEST(error_frames)
 END_TEST
 #define ERROR_FRAMES 5
 
+/* Half a frame and the end of the connection; then a whole one of other bytes. */
+static size_t answer_half_then_whole(const struct wire_request *req, int nth, uint8_t *out)
+{
+	size_t n = frame(out, req, (struct wire_reply){.version = 1, .body_bytes = FAKE_BYTES});
+
+	memset(out + RNGD_PROTO_REPLY_HEAD_BYTES, nth == 0 ? 'a' : 'b', FAKE_BYTES);
+	return nth == 0 ? n - FAKE_BYTES / 2 : n;
+}
+
+/* A daemon that ends inside a reply: what came of it is not part of the next one. */
+START_TEST(end_inside_a_reply)
+{
+	struct rngclient *client;
+	struct fake fake;
+	uint8_t buf[FAKE_BYTES], want[FAKE_BYTES];
+
+	client = fake_start(&fake, answer_half_then_whole);
+	fake.close_after_first = true;
+	memset(want, 'b', sizeof(want));
+	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
+	ck_assert_mem_eq(buf, want, sizeof(buf));
+	ck_assert_int_eq(fake.asked, 2);
+	fake_end(&fake, client);
+}
+END_TEST
+
+static size_t answer_well(const struct wire_request *req, int nth, uint8_t *out)
+{
+	uint32_t len = wire_get_u32(req->body);
+	size_t n = 0;
+
+	(void)nth;
+	while (len > 0) {
+		uint32_t part =
+		    len < RNGD_PROTO_FRAME_DATA_BYTES ? len : RNGD_PROTO_FRAME_DATA_BYTES;
+
+		len -= part;
+		n += frame(out + n, req,
+			   (struct wire_reply){.version = 1,
+					       .flags = len > 0 ? RNGD_PROTO_FLAG_MORE : 0,
+					       .body_bytes = part});
+	}
+	return n;
+}
+
+/* Replies that come in one byte at a time, heads split anywhere. */
+START_TEST(one_byte_at_a_time)
+{
+	struct rngclient *client;
+	struct fake fake;
+	static uint8_t buf[RNGD_PROTO_FRAME_DATA_BYTES + 50], want[sizeof(buf)];
+	static const size_t lengths[] = {1, 32, 4096, 4097, sizeof(buf)};
+
+	memset(want, 'r', sizeof(want));
+	client = fake_start(&fake, answer_well);
+	fake.bytewise = true;
+	ck_assert_int_eq(rngclient_set_timeout(client, 20000), 0);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		memset(buf, 0, sizeof(buf));
+		ck_assert_int_eq(rngclient_get(client, buf, lengths[i]), 0);
+		ck_assert_mem_eq(buf, want, lengths[i]);
+	}
+	fake_end(&fake, client);
+}
+END_TEST
+
 #define TWO_FRAMES (RNGD_PROTO_FRAME_DATA_BYTES + 10)
 
 /* The first answer changes its generation half way; the second is of one. */
@@ -834,7 +1095,7 @@ START_TEST(full_backlog)
 	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(bind(listen_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	ck_assert_int_eq(listen(listen_fd, 1), 0);
-	ck_assert_int_eq(rngclient_open(&client, addr.sun_path), 0);
+	ck_assert_int_eq(rngclient_open(&client, addr.sun_path, 0), 0);
 	ck_assert_int_eq(rngclient_set_timeout(client, 300), 0);
 	close(accept(listen_fd, NULL, NULL)); /* the first call must connect again */
 	for (;;) {
@@ -873,6 +1134,7 @@ static TCase *real_cases(void)
 	tcase_add_test(tcase, fork_makes_a_new_connection);
 #ifndef __SANITIZE_THREAD__
 	tcase_add_test(tcase, fork_while_a_thread_is_inside);
+	tcase_add_test(tcase, fork_inside_a_call);
 #endif
 	tcase_add_test(tcase, threads_share_a_handle);
 	tcase_add_test(tcase, waiting_for_a_turn_has_a_deadline);
@@ -890,7 +1152,12 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, liars_are_refused, 0, LIARS);
 	tcase_add_loop_test(tcase, error_frames, 0, ERROR_FRAMES);
+	tcase_add_test(tcase, nothing_beyond_the_buffer);
+	tcase_add_test(tcase, no_handle_leaves_zeroes);
+	tcase_add_test(tcase, a_deadline_outlives_a_change);
 	tcase_add_test(tcase, status_is_a_string);
+	tcase_add_test(tcase, end_inside_a_reply);
+	tcase_add_test(tcase, one_byte_at_a_time);
 	tcase_add_test(tcase, one_get_is_of_one_generation);
 	tcase_add_test(tcase, full_backlog);
 	suite_add_tcase(suite, tcase);

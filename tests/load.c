@@ -82,7 +82,7 @@ static int client_run(const struct load *load, struct tally *tally)
 	int rc;
 
 	for (;;) {
-		rc = rngclient_open(&client, load->socket);
+		rc = rngclient_open(&client, load->socket, 0);
 		if (!rc)
 			rc = rngclient_set_timeout(client, TIMEOUT_MS);
 		for (unsigned n = 1 + (unsigned)rand_r(&seed) % 100; !rc && n > 0; n--) {

@@ -63,6 +63,8 @@ for file in "$daemon" "$cli" "$shared"; do
 	grep -q '__stack_chk_fail' <<<"$symbols" || fail "$name has no stack protector"
 done
 for file in "$daemon" "$cli"; do
+	[ "$(uname -m)" != x86_64 ] || readelf -nW "$file" | grep -q 'IBT, SHSTK' ||
+		fail "$(basename "$file") is not marked for CET"
 	readelf -dW "$file" | grep -q 'Flags:.* PIE' || fail "$(basename "$file") is not a PIE"
 	readelf --dyn-syms -W "$file" | grep -q '_chk@' || fail "$(basename "$file") is not fortified"
 done
@@ -91,7 +93,7 @@ int main(int argc, char **argv)
 {
 	unsigned char buf[64] = {0}, zero[64] = {0};
 	struct rngclient *client;
-	int bad = rngclient_open(&client, argc > 1 ? argv[1] : NULL);
+	int bad = rngclient_open(&client, argc > 1 ? argv[1] : NULL, 0);
 
 	bad |= rngclient_get(client, buf, sizeof(buf));
 	rngclient_close(client);

@@ -1,0 +1,100 @@
+/*
+ * Owns: nothing. May touch: the connection it is given, and the caller's buffer up to the length it
+ * is told. Never does: believe a frame that is not of its request, or write beyond that length.
+ */
+#include "client/reply.h"
+
+#include <errno.h>
+
+static int error_of_status(uint8_t status)
+{
+	switch (status) {
+	case RNGD_PROTO_E_UNAVAILABLE:
+		return -EAGAIN;
+	case RNGD_PROTO_E_OPCODE:
+		return -EOPNOTSUPP;
+	case RNGD_PROTO_E_VERSION:
+		return -EPROTONOSUPPORT;
+	default:
+		return -EPROTO;
+	}
+}
+
+/*
+ * Receives until the head and want bytes at data are there, or, when the head is whole and is
+ * not what was hoped for, until the head alone is. *have counts the bytes at data.
+ */
+static int read_some(struct reply *reply, uint8_t *data, size_t want, size_t *have)
+{
+	struct iovec iov[2] = {
+	    {reply->head + reply->head_have, sizeof(reply->head) - reply->head_have},
+	    {data + *have, want - *have},
+	};
+	size_t head_want = iov[0].iov_len;
+	size_t n;
+	int err;
+
+	err = transport_recv(reply->transport, iov, 2, want == 0, &n, reply->deadline_ns);
+	if (err)
+		return err;
+	reply->head_have += n < head_want ? n : head_want;
+	*have += n < head_want ? 0 : n - head_want;
+	return 0;
+}
+
+int reply_head(struct reply *reply, uint8_t *data, size_t ahead, size_t *have)
+{
+	struct wire_reply *frame = &reply->frame;
+	int err;
+
+	while (reply->head_have < sizeof(reply->head)) {
+		err = read_some(reply, data, ahead, have);
+		if (err)
+			return err;
+	}
+	reply->head_have = 0;
+	if (wire_decode_reply(reply->head, frame) != WIRE_OK || frame->tag != reply->tag)
+		return -EPROTO;
+	if (frame->status != RNGD_PROTO_OK)
+		return error_of_status(frame->status);
+	if (frame->opcode != reply->opcode || frame->version != reply->version ||
+	    frame->generation == 0 || *have > frame->body_bytes)
+		return -EPROTO;
+	return 0;
+}
+
+int reply_body(struct reply *reply, uint8_t *data, size_t have)
+{
+	struct iovec iov[2] = {
+	    {data + have, reply->frame.body_bytes - have},
+	    {reply->head, reply->frame.flags & RNGD_PROTO_FLAG_MORE ? sizeof(reply->head) : 0},
+	};
+	size_t n;
+	int err;
+
+	while (iov[0].iov_len > 0) {
+		err = transport_recv(reply->transport, iov, 2, true, &n, reply->deadline_ns);
+		if (err)
+			return err;
+	}
+	if (reply->frame.flags & RNGD_PROTO_FLAG_MORE)
+		reply->head_have = sizeof(reply->head) - iov[1].iov_len;
+	return 0;
+}
+
+int reply_ask(struct reply *reply, const uint8_t *body, uint32_t body_bytes)
+{
+	uint8_t buf[RNGD_PROTO_REQUEST_HEAD_BYTES + RNGD_PROTO_GET_BODY_BYTES];
+	const struct wire_request req = {
+	    .opcode = reply->opcode,
+	    .version = reply->version,
+	    .tag = reply->tag,
+	    .body = body,
+	    .body_bytes = body_bytes,
+	};
+
+	if (body_bytes > RNGD_PROTO_GET_BODY_BYTES)
+		return -EMSGSIZE;
+	return transport_send(reply->transport, buf, wire_encode_request(&req, buf),
+			      reply->deadline_ns);
+}
