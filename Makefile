@@ -59,11 +59,13 @@ RNGD_HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-clash-protection \
 	-fno-strict-aliasing -ftrivial-auto-var-init=zero -fexceptions
 ifeq ($(ARCH),x86_64)
 RNGD_HARDEN += -fcf-protection=full
+# The C library's own start-up objects carry no mark on Debian 12, and the linker would drop ours.
+RNGD_LDCET = -Wl,-z,ibt,-z,shstk
 endif
 ifeq ($(ARCH),aarch64)
 RNGD_HARDEN += -mbranch-protection=standard
 endif
-RNGD_LDHARDEN = -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed \
+RNGD_LDHARDEN = $(RNGD_LDCET) -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed \
 	-Wl,--no-copy-dt-needed-entries
 
 # A sanitizer build: SAN=address, undefined or thread. It changes the filter too (policy.c).
@@ -92,7 +94,7 @@ PROTO_OBJS = proto/wire.o
 SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o
 # Everything of the daemon but main(), so that tests can link it.
 DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/reseed.o \
-	daemon/entropy.o daemon/privdrop.o daemon/service.o daemon/status.o daemon/log.o
+	daemon/entropy.o daemon/inherit.o daemon/privdrop.o daemon/service.o daemon/status.o daemon/log.o
 CLIENT_OBJS = client/rngclient.o client/reply.o client/transport.o client/turn.o proto/wire.o
 CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/size.o
 
@@ -153,7 +155,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 # ---------------------------------------------------------------- tests
 # A unit test is tests/check_<module>.c; the objects it needs are named here.
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
-	check_options check_log check_entropy check_reseed check_batch check_listener \
+	check_options check_log check_service check_entropy check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_sandbox check_sandbox_serving \
 	check_size check_rngclient check_protocol check_memory
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
@@ -185,7 +187,7 @@ tests: all $(UNIT_BINS) $(TEST_TOOLS)
 variants:
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/fallback FALLBACK=1 tests
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/badvector \
-		RNGD_DEFS=-DRNGD_TEST_BAD_VECTOR $(BUILD)/badvector/rngd
+		RNGD_DEFS='-DRNGD_TEST_BAD_VECTOR=\"portable\"' $(BUILD)/badvector/rngd
 
 .PHONY: check check-now check-asan check-ubsan check-tsan check-load check-stats check-cross
 check: ## build and run every test in its short form (installs what is missing)
@@ -223,7 +225,7 @@ check-stats: all ## rngtest, ent and dieharder over the output (long: over an ho
 	@BUILD=$(B) sh tests/stats.sh
 
 # The portable path on another processor: everything compiles, and the library links.
-check-cross:
+check-cross: ## build the portable path for aarch64
 	$(SAY) MAKE aarch64
 	+$(Q)$(MAKE) --no-print-directory ARCH=aarch64 CC=aarch64-linux-gnu-gcc \
 		AR=aarch64-linux-gnu-ar OBJCOPY=aarch64-linux-gnu-objcopy BUILD=$(BUILD)/aarch64 cross-objects
@@ -256,7 +258,7 @@ format: ## lay the sources out with clang-format
 	@sh tests/need.sh $(PKGS_FORMAT)
 	$(CLANG_FORMAT) -i $(SOURCES)
 
-check-format:
+check-format: ## see that the sources are laid out so
 	@sh tests/need.sh $(PKGS_FORMAT)
 	$(CLANG_FORMAT) --dry-run -Werror $(SOURCES)
 

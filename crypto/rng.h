@@ -18,6 +18,7 @@
 
 struct rng {
 	uint8_t key[RNG_KEY_BYTES];
+	uint8_t block[2 * RNG_KEY_BYTES]; /* next key and B during a fill; zero outside of one */
 };
 
 /*

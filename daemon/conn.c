@@ -51,6 +51,8 @@ static bool conn_owes(const struct conn *conn)
 static int conn_read(struct conn *conn, size_t *in_bytes)
 {
 	struct conn_shared *shared = conn->shared;
+	struct iovec iov;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
 	if (conn->in_bytes > 0)
@@ -58,10 +60,14 @@ static int conn_read(struct conn *conn, size_t *in_bytes)
 	*in_bytes = conn->in_bytes;
 	if (conn_owes(conn) || batch_has_request(shared->in, *in_bytes))
 		return 0;
-	n = recv(conn->fd, shared->in + *in_bytes, sizeof(shared->in) - *in_bytes, MSG_DONTWAIT);
+	iov.iov_base = shared->in + *in_bytes;
+	iov.iov_len = sizeof(shared->in) - *in_bytes;
+	n = recvmsg(conn->fd, &msg, MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
-	if (n == 0)
+	/* Passed descriptors are dropped, there being no room for them, and so is who passed them.
+	 */
+	if (n == 0 || (msg.msg_flags & MSG_CTRUNC))
 		return -ECONNRESET;
 	*in_bytes += (size_t)n;
 	return 0;

@@ -100,7 +100,7 @@ struct conn {
  */
 struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid);
 
-/* Stops watching, wipes, closes, frees. Does not call shared->ended. */
+/* Stops watching, closes, frees. Does not call shared->ended. Nothing kept is secret. */
 void conn_free(struct conn *conn);
 
 /*

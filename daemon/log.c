@@ -5,10 +5,38 @@
 #include "daemon/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+void log_init(void)
+{
+	struct stat st;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &st) < 0 ||
+	    !(S_ISFIFO(st.st_mode) || (S_ISCHR(st.st_mode) && isatty(STDERR_FILENO))))
+		return;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
+/* A socket (the journal's) must not block either, and has no description of ours to be had. */
+static void write_line(const char *line, size_t len)
+{
+	ssize_t n = send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0 && errno == ENOTSOCK)
+		n = write(STDERR_FILENO, line, len);
+	(void)n; /* nobody left to tell */
+}
 
 void log_line(enum log_level level, const char *format, ...)
 {
@@ -33,9 +61,7 @@ void log_line(enum log_level level, const char *format, ...)
 			if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 				line[i] = '?';
 		line[len++] = '\n';
-		if (write(STDERR_FILENO, line, len) < 0) {
-			/* nobody left to tell */
-		}
+		write_line(line, len);
 	}
 	errno = saved_errno;
 }

@@ -19,6 +19,13 @@ enum log_level {
 	LOG_LEVEL_INFO = 6,
 };
 
+/*
+ * Makes writing to stderr non-blocking where it is a pipe or a terminal: a reader that stalls then
+ * loses lines and cannot stall the service. Opens a description of our own; the flags of the one we
+ * share with others stay as they are. Where that is not permitted, nothing changes.
+ */
+void log_init(void);
+
 /* Formats and writes one line. A line that cannot be written is lost; errno is kept. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

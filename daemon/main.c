@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "crypto/chacha20.h"
+#include "daemon/inherit.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
@@ -20,6 +21,7 @@
 #include "daemon/server.h"
 #include "daemon/service.h"
 #include "host/cpu.h"
+#include "host/secmem.h"
 #include "seccomp/sandbox.h"
 
 /* Everything that is opened on the way up and closed on the way down. */
@@ -35,6 +37,9 @@ struct daemon {
 	const struct chacha20_impl *keystream;
 };
 
+/* Our own descriptors, and a few for clients. */
+#define MAIN_MIN_FILES 32
+
 /* No core file, no tracer, and as many descriptors as the system lets us have. */
 static int limit_resources(void)
 {
@@ -49,7 +54,7 @@ static int limit_resources(void)
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 		return -errno;
-	return 0;
+	return files.rlim_cur < MAIN_MIN_FILES ? -EMFILE : 0;
 }
 
 static int open_sockets(struct daemon *daemon)
@@ -147,7 +152,15 @@ static int daemon_start(struct daemon *daemon)
 	/* 1. Nothing secret exists yet: make sure that none can be dumped later. */
 	err = limit_resources();
 	if (err) {
-		log_error("cannot set resource limits: %s", strerror(-err));
+		log_error("cannot set resource limits: %s (rngd needs at least %d descriptors)",
+			  strerror(-err), MAIN_MIN_FILES);
+		return err;
+	}
+	err = secmem_lock_stack();
+	if (err) {
+		log_error("cannot lock the stack: %s; raise the limit on locked memory (ulimit -l, "
+			  "LimitMEMLOCK=)",
+			  strerror(-err));
 		return err;
 	}
 	/* 2. Everything that needs the file system or the account database. */
@@ -193,6 +206,11 @@ int main(int argc, char **argv)
 	struct daemon daemon = {0};
 	int err;
 
+	/* 0. Whatever started us: closed descriptors, open ones, blocked signals. */
+	err = inherit_clean(STDERR_FILENO + 1 + service_passed_fds());
+	if (err)
+		return EXIT_FAILURE;
+	log_init();
 	err = options_parse(&daemon.options, argc, argv);
 	if (err)
 		return 2;

@@ -28,7 +28,9 @@ static int64_t boottime_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_BOOTTIME, &now);
+	/* A clock that fails makes the state infinitely old: in doubt, reseed. */
+	if (clock_gettime(CLOCK_BOOTTIME, &now) < 0)
+		return INT64_MAX;
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -36,7 +38,8 @@ static enum reseed_reason reseed_due(const struct reseed *reseed, int64_t now_ms
 {
 	if (reseed->pending != RESEED_NONE)
 		return reseed->pending;
-	if (now_ms - reseed->seeded_at_ms >= reseed->interval_ms)
+	/* Before its own birth: the process was restored on a machine with a younger clock. */
+	if (now_ms < reseed->seeded_at_ms || now_ms - reseed->seeded_at_ms >= reseed->interval_ms)
 		return RESEED_AGE;
 	if (reseed->bytes_since_seed >= RESEED_MAX_BYTES)
 		return RESEED_VOLUME;

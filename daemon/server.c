@@ -30,8 +30,8 @@
 /* A peer that does not read its last frame may hold up a stop for this long. */
 #define SERVER_STOP_S 2.0
 
-/* Renewal of an idle daemon's state, a retry after a failed reseed. */
-#define SERVER_RESEED_CHECK_S 1.0
+/* Renewal of an idle daemon's state, a retry after a failed reseed or notification. */
+#define SERVER_TICK_S 1.0
 
 /* How long a passed TCP socket may hold the loop up where it cannot be refused. */
 #define SERVER_LINGER_US 50000
@@ -86,6 +86,7 @@ static void accept_pause(struct server *server, const char *why)
 			    server->conn_count);
 	}
 	listeners_stop(server);
+	ev_timer_stop(server->loop, &server->pause_timer);
 	ev_timer_set(&server->pause_timer, SERVER_PAUSE_S, 0.);
 	ev_timer_start(server->loop, &server->pause_timer);
 }
@@ -177,13 +178,14 @@ static void stop_late(struct ev_loop *loop, ev_timer *timer, int events)
 	ev_break(loop, EVBREAK_ALL);
 }
 
-/* Correctness rests on the pull in reseed_fill(); here only the result is not needed. */
-static void reseed_tick(struct ev_loop *loop, ev_timer *timer, int events)
+/* Once a second. Correctness rests on the pull in reseed_fill(): here the result is not needed. */
+static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct server *server = timer->data;
 
 	(void)loop;
 	(void)events;
+	service_retry(server->service);
 	if (reseed_check(server->reseed) != 0)
 		return; /* logged and shown by STATUS; tried again at the next tick */
 }
@@ -194,7 +196,11 @@ static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
 	struct signalfd_siginfo info;
 
 	(void)loop;
-	(void)events;
+	if (events & (int)EV_ERROR) { /* deaf to SIGTERM: better gone, cleanly, than that */
+		log_error("the kernel refuses to watch for signals");
+		server_stop(server);
+		return;
+	}
 	while (read(watcher->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo != SIGHUP) {
 			server_stop(server);
@@ -216,8 +222,6 @@ static int signals_open(void)
 	sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
-	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) /* a closed stderr must not kill us */
-		return -errno;
 	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -228,7 +232,7 @@ static void no_op(int signal_number)
 
 /*
  * Where a listener does not refuse them, a peer can pass us a TCP socket with SO_LINGER and unsent
- * data. The kernel drops it inside our recv(), and waits there as long as the peer set. A signal
+ * data. The kernel drops it inside our recvmsg(), and waits there as long as the peer set. A signal
  * ends that wait, so a timer sends one regularly. Its frame on the stack can hold vector registers;
  * reseed_fill() wipes the stack after each use of them.
  */
@@ -267,18 +271,17 @@ static int init_watchers(struct server *server)
 	ev_init(&server->pause_timer, accept_again);
 	server->pause_timer.data = server;
 	ev_init(&server->stop_timer, stop_late);
-	ev_timer_init(&server->reseed_timer, reseed_tick, SERVER_RESEED_CHECK_S,
-		      SERVER_RESEED_CHECK_S);
-	server->reseed_timer.data = server;
+	ev_timer_init(&server->tick_timer, tick, SERVER_TICK_S, SERVER_TICK_S);
+	server->tick_timer.data = server;
 	if (fd < 0)
 		return -errno;
 	ev_io_start(server->loop, &server->signal_watcher);
-	ev_timer_start(server->loop, &server->reseed_timer);
+	ev_timer_start(server->loop, &server->tick_timer);
 	return 0;
 }
 
 int server_init(struct server *server, const int *listen_fds, size_t count, struct reseed *reseed,
-		const struct service *service, bool use_memfd_secret)
+		struct service *service, bool use_memfd_secret)
 {
 	int err;
 
@@ -292,8 +295,13 @@ int server_init(struct server *server, const int *listen_fds, size_t count, stru
 	mallopt(M_MMAP_MAX, 0);
 
 	err = secmem_alloc(&server->scratch, CONN_SCRATCH_BYTES, use_memfd_secret);
-	if (err)
+	if (err) {
+		log_error(
+		    "cannot lock %u bytes of memory: raise the limit on locked memory (ulimit -l, "
+		    "LimitMEMLOCK=)",
+		    (unsigned)CONN_SCRATCH_BYTES);
 		goto fail;
+	}
 	/* NOENV: the environment shall not choose another backend; NOTIMERFD: one fd less. */
 	server->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
 	if (!server->loop) {

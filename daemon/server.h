@@ -37,7 +37,7 @@ struct server_facts {
 struct server {
 	struct ev_loop *loop;
 	struct reseed *reseed;
-	const struct service *service;
+	struct service *service;
 	struct server_facts facts;
 	struct secmem scratch;
 	struct conn_shared shared;
@@ -54,9 +54,9 @@ struct server {
 	int64_t started_at_ms;
 
 	ev_io signal_watcher;
-	ev_timer pause_timer;  /* accept again */
-	ev_timer reseed_timer; /* an idle daemon's state is renewed as well */
-	ev_timer stop_timer;   /* the longest a clean stop may take */
+	ev_timer pause_timer; /* accept again */
+	ev_timer tick_timer;  /* what must happen on an idle daemon as well */
+	ev_timer stop_timer;  /* the longest a clean stop may take */
 };
 
 /*
@@ -65,9 +65,9 @@ struct server {
  * descriptor. reseed and service must outlive the server. 0 or a negative errno after a log line.
  */
 int server_init(struct server *server, const int *listen_fds, size_t count, struct reseed *reseed,
-		const struct service *service, bool use_memfd_secret);
+		struct service *service, bool use_memfd_secret);
 
-/* Serves until SIGTERM or SIGINT, then finishes the frames begun, for SERVER_STOP_MS at most. */
+/* Serves until SIGTERM or SIGINT, then finishes the frames begun, for SERVER_STOP_S at most. */
 void server_run(struct server *server);
 
 /* Closes every connection and frees everything; a zeroed struct is allowed. */

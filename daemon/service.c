@@ -44,7 +44,7 @@ void service_init(struct service *service)
 	socklen_t addr_bytes;
 	int fd;
 
-	service->notify_fd = -1;
+	*service = (struct service){.notify_fd = -1};
 	if (!name)
 		return;
 	if (!notify_address(name, &addr, &addr_bytes)) {
@@ -74,7 +74,12 @@ int service_listen_fds(int *fds, size_t max)
 	int n = sd_listen_fds(1);
 	int fd;
 
-	if (n < 0 || (size_t)n > max) {
+	if (n < 0) {
+		log_error("the sockets passed by the service manager cannot be used: %s",
+			  strerror(-n));
+		return -EINVAL;
+	}
+	if ((size_t)n > max) {
 		log_error("%d sockets passed by the service manager; rngd takes at most %zu", n,
 			  max);
 		return -EINVAL;
@@ -87,16 +92,37 @@ int service_listen_fds(int *fds, size_t max)
 				  fd);
 			return -EINVAL;
 		}
-		if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-			return -errno;
+		if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+			log_error("cannot set up descriptor %d: %s", fd, strerror(errno));
+			return -EINVAL;
+		}
 		fds[i] = fd;
 	}
 	return n;
 }
 
-void service_notify(const struct service *service, const char *state)
+int service_passed_fds(void)
 {
-	if (service->notify_fd >= 0 &&
-	    send(service->notify_fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_warning("the service manager did not take a message: %s", strerror(errno));
+	int n = sd_listen_fds(0);
+
+	return n > 0 ? n : 0;
+}
+
+void service_retry(struct service *service)
+{
+	const char *state = service->pending;
+
+	if (!state || service->notify_fd < 0)
+		return;
+	if (send(service->notify_fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+	    (errno != EAGAIN && errno != ENOBUFS))
+		service->pending = NULL;
+}
+
+void service_notify(struct service *service, const char *state)
+{
+	service->pending = state;
+	service_retry(service);
+	if (service->pending && service->notify_fd >= 0)
+		log_warning("the service manager does not read; trying again each second");
 }

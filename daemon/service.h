@@ -8,7 +8,8 @@
 #include <stddef.h>
 
 struct service {
-	int notify_fd; /* connected to the manager's socket, or -1 */
+	int notify_fd;       /* connected to the manager's socket, or -1 */
+	const char *pending; /* the last message, while the manager has not taken it; or NULL */
 };
 
 /*
@@ -28,10 +29,18 @@ void service_deinit(struct service *service);
  */
 int service_listen_fds(int *fds, size_t max);
 
-/*
- * Sends one sd_notify(3) state string. Never blocks: a manager that does not read loses the
- * message.
+/* How many descriptors, from number 3 on, a manager has passed to this process. Consumes nothing.
  */
-void service_notify(const struct service *service, const char *state);
+int service_passed_fds(void);
+
+/*
+ * Sends one sd_notify(3) state string, of static storage. Never blocks: where the manager's queue
+ * is full (anybody may fill it) the message is kept, in place of an older one, for
+ * service_retry().
+ */
+void service_notify(struct service *service, const char *state);
+
+/* Sends what is still pending, if anything. To be called now and then. */
+void service_retry(struct service *service);
 
 #endif

@@ -114,3 +114,20 @@ __attribute__((noinline)) void wipe_stack(void)
 
 	explicit_bzero(dead, sizeof(dead));
 }
+
+__attribute__((noinline)) int secmem_lock_stack(void)
+{
+	volatile uint8_t below[SECMEM_LOCKED_STACK_BYTES];
+	size_t page = page_bytes();
+	uintptr_t start = (uintptr_t)below / page * page;
+	uintptr_t end = ((uintptr_t)below + sizeof(below)) / page * page;
+
+	/* The stack grows when it is touched, and only what is there can be locked. */
+	for (size_t i = 0; i < sizeof(below); i += page)
+		below[i] = 0;
+	below[0] = below[sizeof(below) - 1] = 0;
+	if (mlock((void *)start, end - start) < 0 ||
+	    madvise((void *)start, end - start, MADV_DONTDUMP) < 0)
+		return -errno;
+	return 0;
+}

@@ -45,6 +45,15 @@ void wipe(void *data, size_t len);
  */
 void wipe_stack(void);
 
+/*
+ * Locks the stack below the caller, SECMEM_LOCKED_STACK_BYTES of it, and keeps it out of dumps:
+ * what computations spill there for a moment must not reach a swap file. Call it once, early, from
+ * a frame that stays. 0, or a negative errno (-ENOMEM, -EPERM: RLIMIT_MEMLOCK).
+ */
+int secmem_lock_stack(void);
+
+#define SECMEM_LOCKED_STACK_BYTES 65536u /* the whole depth of a serving daemon, several times */
+
 #define SECMEM_STACK_BYTES 8192u /* deepest key-handling call chain measured, doubled */
 
 #endif

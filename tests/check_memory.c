@@ -149,6 +149,9 @@ static void look(const char *when)
 	check_rest(scan.generator, RNG_KEY_BYTES);
 	check_rest(scan.scratch, 0);
 	ck_assert_mem_eq(scan.generator->copy, scan.keys[scan.key_count - 1], RNG_KEY_BYTES);
+	/* The same search finds the key in use in its place, so it would find another. */
+	ck_assert_int_eq(needles_find(&scan.needles, scan.generator->copy, scan.generator->bytes),
+			 0);
 	memset(scan.generator->copy, 0, RNG_KEY_BYTES);
 	for (size_t i = 0; i < scan.region_count; i++) {
 		const struct region *region = &scan.regions[i];

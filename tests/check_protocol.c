@@ -354,6 +354,35 @@ START_TEST(status_grammar)
 }
 END_TEST
 
+/* What STATUS says of its protections is what this build and these options give. */
+START_TEST(status_tells_the_truth)
+{
+	static char text[RNGD_PROTO_STATUS_MAX_BYTES + 1];
+	const char *const options[] = {"--no-memfd-secret", NULL};
+	struct wire_reply reply;
+	int fd;
+
+	support_stop(&rngd);
+	support_restart(&rngd, options);
+	fd = support_connect(&rngd);
+	support_request(fd, RNGD_PROTO_OP_STATUS, 1, NULL, 0);
+	support_reply(fd, &reply, (uint8_t *)text, sizeof(text) - 1);
+	text[reply.body_bytes] = '\0';
+	ck_assert_ptr_nonnull(strstr(text, "memory.secret=false\n"));
+	ck_assert_ptr_nonnull(strstr(text, "memory.locked=true\n"));
+	ck_assert_ptr_nonnull(strstr(text, "memory.no_dump=true\n"));
+	ck_assert_ptr_nonnull(strstr(text, "memory.no_fork=true\n"));
+	ck_assert_ptr_nonnull(strstr(text, "memory.core_limit_zero=true\n"));
+	ck_assert_ptr_nonnull(strstr(text, "memory.undumpable=true\n"));
+	ck_assert_ptr_nonnull(strstr(text, "sandbox.seccomp=true\n"));
+	ck_assert_ptr_nonnull(strstr(text, "sandbox.no_new_privs=true\n"));
+#ifdef RNGD_TEST_FALLBACK
+	ck_assert_ptr_nonnull(strstr(text, "sandbox.refuses_fds=false\n"));
+#endif
+	close(fd);
+}
+END_TEST
+
 START_TEST(four_gigabytes_then_gone)
 {
 	uint8_t buf[65536 + 20];
@@ -518,6 +547,7 @@ START_TEST(passed_descriptors_do_not_stall)
 	expect_service(fd);
 	expect_service(other);
 	fds = support_fd_count(rngd.pid);
+	kill(rngd.pid, SIGSTOP); /* else it may drop its reference while we still hold ours */
 	n = pass_fd(fd, tcp);
 #ifdef RNGD_TEST_FALLBACK
 	ck_assert_int_eq(n, 1);
@@ -531,10 +561,16 @@ START_TEST(passed_descriptors_do_not_stall)
 		setsockopt(tcp, SOL_SOCKET, SO_LINGER, &(struct linger){0}, sizeof(struct linger));
 	close(tcp); /* the daemon now holds the last reference, if any */
 	start_ms = support_now_ms();
+	kill(rngd.pid, SIGCONT);
 	for (int i = 0; i < 50; i++)
 		expect_service(other);
 	ck_assert_int_le(support_now_ms() - start_ms, 2000);
 	ck_assert_uint_le(support_fd_count(rngd.pid), fds);
+	/* Who did it is dropped; whose attempt the kernel refused has done nothing. */
+	if (n == 1)
+		ck_assert(support_closed(fd));
+	else
+		expect_service(fd);
 	close(fd);
 	close(other);
 	close(peer_fd);
@@ -583,6 +619,7 @@ int main(void)
 	tcase_add_test(tcase, a_hundred_thousand_requests_without_reading);
 	tcase_add_test(tcase, status_pipelined_without_reading);
 	tcase_add_test(tcase, status_grammar);
+	tcase_add_test(tcase, status_tells_the_truth);
 	tcase_add_test(tcase, four_gigabytes_then_gone);
 	tcase_add_test(tcase, peers_that_vanish_leave_nothing);
 	tcase_add_test(tcase, slow_reader_gets_everything);

@@ -272,7 +272,7 @@ END_TEST
 START_TEST(test_nonce_parts_copies_for_good)
 {
 	uint8_t out[64], copy_out[64];
-	struct rng rng = {{9}}, copy = rng;
+	struct rng rng = {.key = {9}}, copy = rng;
 
 	rng_fill(&rng, 1, out, sizeof(out));
 	rng_fill(&copy, 2, copy_out, sizeof(copy_out));
@@ -303,7 +303,7 @@ static bool has_piece(const uint8_t *bytes, size_t len, const uint8_t *old, size
 START_TEST(test_captured_state_does_not_reproduce)
 {
 	static uint8_t early[8 * 96], later[96], stream[512];
-	struct rng rng = {{0x42}};
+	struct rng rng = {.key = {0x42}};
 
 	for (size_t i = 0; i < 8; i++)
 		rng_fill(&rng, i, early + i * 96, 96);
@@ -327,7 +327,7 @@ END_TEST
 START_TEST(test_output_is_not_key)
 {
 	static uint8_t out[4096];
-	struct rng rng = {{0x17}};
+	struct rng rng = {.key = {0x17}};
 
 	for (size_t len = 16; len <= sizeof(out); len *= 2) {
 		struct rng before = rng;
@@ -341,7 +341,7 @@ END_TEST
 
 START_TEST(test_zero_length_touches_nothing)
 {
-	struct rng rng = {{1}}, before = rng;
+	struct rng rng = {.key = {1}}, before = rng;
 
 	rng_fill(&rng, 0, NULL, 0);
 	ck_assert_mem_ne(rng.key, before.key, RNG_KEY_BYTES);
@@ -350,7 +350,7 @@ END_TEST
 
 START_TEST(test_wipe)
 {
-	const struct rng zero = {{0}};
+	const struct rng zero = {.key = {0}};
 	struct rng rng;
 
 	memset(&rng, 0xff, sizeof(rng));

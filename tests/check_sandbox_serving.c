@@ -44,6 +44,15 @@ static void open_serving(struct serving *serving)
 	ck_assert_int_eq(send(serving->client, "?", 1, MSG_NOSIGNAL), 1);
 }
 
+/* One byte, as the daemon reads: without room for descriptors. */
+static ssize_t receive(int fd, char *byte)
+{
+	struct iovec iov = {byte, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	return recvmsg(fd, &msg, MSG_DONTWAIT);
+}
+
 /* As the daemon does it, through the C library. */
 static bool serve_once(const struct serving *serving)
 {
@@ -58,8 +67,7 @@ static bool serve_once(const struct serving *serving)
 	fd = accept4(serving->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) == 0 &&
 	       epoll_ctl(serving->epoll, EPOLL_CTL_ADD, fd, &event) == 0 &&
-	       recv(fd, &byte, 1, MSG_DONTWAIT) == 1 &&
-	       send(fd, "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 &&
+	       receive(fd, &byte) == 1 && send(fd, "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 &&
 	       epoll_ctl(serving->epoll, EPOLL_CTL_DEL, fd, &event) == 0 && close(fd) == 0 &&
 	       read(serving->client, &byte, 1) == 1 && byte == '!';
 }
@@ -163,7 +171,7 @@ START_TEST(signals_and_status)
 		sigaction(SIGUSR1, &action, NULL);
 		confine();
 		send(pair[1], "?", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-		while (recv(pair[1], &byte, 1, MSG_DONTWAIT) != 1)
+		while (receive(pair[1], &byte) != 1)
 			epoll_wait(epoll, &event, 1, 1000);
 		leave(signals_seen == 1 ? SURVIVED : WRONG_RESULT);
 	}

@@ -54,7 +54,7 @@ static const struct {
     {"mmap", SYS_mmap},
     {"prctl", SYS_prctl},
     {"read", SYS_read},
-    {"recvfrom", SYS_recvfrom},
+    {"recvmsg", SYS_recvmsg},
     {"seccomp", SYS_seccomp},
     {"sendto", SYS_sendto},
     {"setresuid", SYS_setresuid},

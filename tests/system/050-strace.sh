@@ -38,8 +38,16 @@ sed -n 's/^| `\([a-z0-9_]*\)` |.*/\1/p' "$ROOT/doc/sandbox.md" >"$TMP/allowed"
 while read -r times call; do
 	grep -qx "$call" "$TMP/allowed" || fail "$call was called ($times times) and is not listed"
 done <"$TMP/calls"
-for call in accept4 recvfrom sendto getrandom write close read; do
+for call in accept4 recvmsg sendto getrandom write close read; do
 	grep -q " $call\$" "$TMP/calls" || fail "the trace misses $call: this test proves nothing"
 done
+# Each connection's owner is asked for once, before anything is read from it.
+sed -n 's/^[0-9]* *accept4(.* = \([0-9][0-9]*\)$/accept \1/p
+	s/^[0-9]* *getsockopt(\([0-9]*\), SOL_SOCKET, SO_PEERCRED.* = 0$/owner \1/p
+	s/^[0-9]* *recvmsg(\([0-9]*\),.*/read \1/p' "$TMP/trace" >"$TMP/peers"
+awk '$1 == "accept" { if (new[$2]) exit 1; new[$2] = 1; n++ }
+	$1 == "owner" { if (!new[$2]) exit 1; new[$2] = 0; owners++ }
+	$1 == "read" && new[$2] { exit 1 }
+	END { exit n == 0 || n != owners }' "$TMP/peers" || fail "a peer is read before its owner is known, or the owner is not asked for once"
 note "$(awk '{ n += $1 } END { print n " calls of " NR " kinds" }' "$TMP/calls")," \
 	"$(wc -l <"$TMP/allowed") are allowed"

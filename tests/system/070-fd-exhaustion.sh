@@ -60,4 +60,12 @@ begin_ms=$(date +%s%3N)
 took_ms=$(($(date +%s%3N) - begin_ms))
 [ "$(status_value server.accept_pauses)" -gt 0 ] || fail "accept_pauses does not count"
 stop_rngd
+
+# The same when the whole system has none left: accept4 says ENFILE for a while, with a client waiting.
+if [ -z "$SAN" ] && "$BUILD/tests/inject" close 0 usr1 -- true >/dev/null 2>&1; then
+	RNGD_WRAP=("$BUILD/tests/inject" accept4 ENFILE 1 5 --)
+	start_rngd
+	[ "$(status_value server.accept_pauses)" -ge 5 ] || fail "ENFILE does not pause accepting"
+	stop_rngd
+fi
 note "used $used_percent% of a processor meanwhile, back after $took_ms ms"
