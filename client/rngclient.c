@@ -165,7 +165,7 @@ static int run(struct rngclient *client, void *out, size_t size, int64_t deadlin
 	for (;;) {
 		err = 0;
 		if (!transport_is_ours(&client->transport))
-			err = transport_connect(&client->transport, client->path,
+			err = transport_connect(&client->transport, client->path, &client->turn,
 						client->timeout_ms, deadline_ns);
 		if (err == -ETIMEDOUT && absence)
 			return absence;
@@ -240,7 +240,7 @@ static int make(struct rngclient **out, const char *socket_path, int timeout_ms)
 	client->path = strdup(socket_path);
 	err = client->path ? turn_init(&client->turn) : -ENOMEM;
 	if (!err)
-		err = transport_connect(&client->transport, socket_path, timeout_ms,
+		err = transport_connect(&client->transport, socket_path, &client->turn, timeout_ms,
 					transport_deadline(timeout_ms));
 	if (err) {
 		rngclient_close(client);

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/turn.h"
+
 #define NS_PER_MS 1000000ll
 #define NS_PER_S  1000000000ll
 
@@ -100,10 +102,10 @@ static void refuse_fds(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 }
 
-int transport_connect(struct transport *transport, const char *path, int timeout_ms,
-		      int64_t deadline_ns)
+int transport_connect(struct transport *transport, const char *path, const struct turn *turn,
+		      int timeout_ms, int64_t deadline_ns)
 {
-	struct transport made = {.fd = -1};
+	struct transport made = {.fd = -1, .turn = turn};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct stat st;
 	int err;
@@ -154,13 +156,20 @@ void transport_drop(struct transport *transport)
 	transport->fd = -1;
 }
 
-/* Waits for events until the deadline. 0, -ETIMEDOUT or -errno; a signal is no reason to stop. */
-static int wait_for(int fd, short events, int64_t deadline_ns)
+/* After EINTR. A handler may have forked: then this is the child, and must not touch the stream. */
+static int after_signal(const struct transport *transport)
 {
-	struct pollfd pollfd = {.fd = fd, .events = events};
+	return turn_is_ours(transport->turn) ? 0 : -ESTALE;
+}
+
+/* Waits for events until the deadline. 0, or a negative errno; a mere signal is no reason to stop.
+ */
+static int wait_for(const struct transport *transport, short events, int64_t deadline_ns)
+{
+	struct pollfd pollfd = {.fd = transport->fd, .events = events};
 	struct timespec timeout;
 	int64_t left;
-	int n;
+	int n, err;
 
 	for (;;) {
 		left = left_ns(deadline_ns);
@@ -168,14 +177,14 @@ static int wait_for(int fd, short events, int64_t deadline_ns)
 			return -ETIMEDOUT;
 		timeout.tv_sec = left / NS_PER_S;
 		timeout.tv_nsec = left % NS_PER_S;
-		n = ppoll(&pollfd, fd >= 0 ? 1 : 0, left == TRANSPORT_NO_DEADLINE ? NULL : &timeout,
-			  NULL);
+		n = ppoll(&pollfd, 1, left == TRANSPORT_NO_DEADLINE ? NULL : &timeout, NULL);
 		if (n > 0)
 			return 0;
 		if (n == 0)
 			return -ETIMEDOUT;
-		if (errno != EINTR)
-			return -errno;
+		err = errno == EINTR ? after_signal(transport) : -errno;
+		if (err)
+			return err;
 	}
 }
 
@@ -196,7 +205,7 @@ int transport_send(struct transport *transport, const void *data, size_t len, in
 			continue;
 		if (errno != EAGAIN)
 			return -errno;
-		err = wait_for(transport->fd, POLLOUT, deadline_ns);
+		err = wait_for(transport, POLLOUT, deadline_ns);
 		if (err)
 			return err;
 	}
@@ -229,7 +238,7 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 	for (;;) {
 		block = left_ns(deadline_ns) >= transport->block_ns;
 		if (!block) {
-			err = wait_for(transport->fd, POLLIN, deadline_ns);
+			err = wait_for(transport, POLLIN, deadline_ns);
 			if (err)
 				return err;
 		}
@@ -243,15 +252,23 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 			return -ECONNRESET;
 		if (errno != EINTR && errno != EAGAIN)
 			return -errno;
+		err = errno == EINTR ? after_signal(transport) : 0;
+		if (err)
+			return err;
 	}
 }
 
 int transport_pause(int pause_ms, int64_t deadline_ns)
 {
 	int64_t until = transport_deadline(pause_ms);
+	struct timespec at;
 
 	if (left_ns(deadline_ns) <= 0)
 		return -ETIMEDOUT;
-	wait_for(-1, 0, until < deadline_ns ? until : deadline_ns);
+	if (until > deadline_ns)
+		until = deadline_ns;
+	at = (struct timespec){.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+		;
 	return 0;
 }

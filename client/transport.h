@@ -13,10 +13,13 @@
 /* A point in CLOCK_MONOTONIC nanoseconds. */
 #define TRANSPORT_NO_DEADLINE INT64_MAX
 
+struct turn;
+
 struct transport {
 	int fd;    /* -1: not connected */
 	dev_t dev; /* which socket fd was; a program may have closed and reused the number */
 	ino_t ino;
+	const struct turn *turn; /* of the handle: a signal may have brought a fork() */
 	int64_t block_ns; /* a wait may be left to the kernel while the deadline is this far off */
 };
 
@@ -25,11 +28,11 @@ int64_t transport_deadline(int timeout_ms);
 
 /*
  * Connects to the socket at path. timeout_ms is for transport_set_timeout(); deadline_ns
- * bounds the connecting itself. 0; -ENAMETOOLONG, -ETIMEDOUT (the backlog stayed full), or
- * connect(2)'s errno.
+ * bounds the connecting itself. turn: see struct transport; not owned. 0; -ENAMETOOLONG, -ETIMEDOUT
+ * (the backlog stayed full), or connect(2)'s errno.
  */
-int transport_connect(struct transport *transport, const char *path, int timeout_ms,
-		      int64_t deadline_ns);
+int transport_connect(struct transport *transport, const char *path, const struct turn *turn,
+		      int timeout_ms, int64_t deadline_ns);
 
 /*
  * Forgets the connection. The descriptor is closed only if it is still our socket.
@@ -48,7 +51,8 @@ int transport_send(struct transport *transport, const void *data, size_t len, in
 /*
  * Receives some bytes, 1 to the whole, into the iov_count buffers and advances them. all: every
  * byte asked for is sure to come, so the kernel may wait for it. *received is the count.
- * 0, -ETIMEDOUT, or -errno (-ECONNRESET: the peer closed).
+ * 0, -ETIMEDOUT, or -errno (-ECONNRESET: the peer
+ * closed; -ESTALE: this is a child that a signal handler forked, and the connection the parent's).
  */
 int transport_recv(struct transport *transport, struct iovec *iov, int iov_count, bool all,
 		   size_t *received, int64_t deadline_ns);
