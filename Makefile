@@ -89,8 +89,8 @@ CRYPTO_OBJS = crypto/chacha20.o crypto/rng.o
 ifeq ($(ARCH),x86_64)
 CRYPTO_OBJS += crypto/chacha20_avx2.o crypto/chacha20_avx512.o
 endif
-HOST_OBJS = host/cpu.o host/secmem.o
-PROTO_OBJS = proto/wire.o
+HOST_OBJS = host/cpu.o host/secmem.o host/vdso.o
+PROTO_OBJS = proto/wire.o proto/epoch_page.o
 SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o
 # Everything of the daemon but main(), so that tests can link it.
 DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/reseed.o \
@@ -157,7 +157,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_sandbox check_sandbox_serving \
-	check_size check_rngclient check_protocol check_memory
+	check_size check_rngclient check_protocol check_memory check_vdso check_epoch_page
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
 TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen)
 TEST_SUPPORT = tests/support.o
