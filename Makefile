@@ -93,8 +93,12 @@ HOST_OBJS = host/cpu.o host/secmem.o host/vdso.o
 PROTO_OBJS = proto/wire.o proto/epoch_page.o
 SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o
 # Everything of the daemon but main(), so that tests can link it.
-DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/reseed.o \
-	daemon/entropy.o daemon/inherit.o daemon/privdrop.o daemon/service.o daemon/status.o daemon/log.o
+DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o \
+	daemon/request.o daemon/reseed.o daemon/entropy.o daemon/hash.o daemon/epoch.o \
+	daemon/epoch_vmgenid.o daemon/epoch_kmsg.o daemon/epoch_vmclock.o daemon/epoch_source.o \
+	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \
+	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/service.o \
+	daemon/status.o daemon/log.o
 CLIENT_OBJS = client/rngclient.o client/reply.o client/transport.o client/turn.o proto/wire.o
 CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/size.o
 
@@ -157,7 +161,9 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_sandbox check_sandbox_serving \
-	check_size check_rngclient check_protocol check_memory check_vdso check_epoch_page
+	check_size check_rngclient check_protocol check_memory check_vdso check_epoch_page \
+	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
+	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
 TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen)
 TEST_SUPPORT = tests/support.o
@@ -287,6 +293,7 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	$(GENERATED) systemd/rngd.service.in > $(B)/installed/rngd.service
 	install -D -m 644 $(B)/installed/rngd.service $(DESTDIR)$(UNITDIR)/rngd.service
 	install -D -m 644 systemd/rngd.socket $(DESTDIR)$(UNITDIR)/rngd.socket
+	install -D -m 644 systemd/rngd-control.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket
 	install -D -m 644 systemd/rngd.sysusers $(DESTDIR)$(SYSUSERSDIR)/rngd.conf
 	install -D -m 644 systemd/rngd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/rngd.conf
 ifeq ($(DESTDIR),)
@@ -299,7 +306,8 @@ uninstall: ## remove what install put there (the user rngd stays)
 		$(DESTDIR)$(LIBDIR)/librngclient.a $(DESTDIR)$(INCLUDEDIR)/rngclient.h \
 		$(DESTDIR)$(MANDIR)/man8/rngd.8 $(DESTDIR)$(MANDIR)/man1/rngcli.1 \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \
-		$(DESTDIR)$(UNITDIR)/rngd.socket $(DESTDIR)$(SYSUSERSDIR)/rngd.conf \
+		$(DESTDIR)$(UNITDIR)/rngd.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket \
+		$(DESTDIR)$(SYSUSERSDIR)/rngd.conf \
 		$(DESTDIR)$(TMPFILESDIR)/rngd.conf
 	-rmdir $(DESTDIR)$(LIBEXECDIR)
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/request.h"
 #include "proto/wire.h"
 
 bool batch_has_request(const uint8_t *in, size_t len)
@@ -16,22 +17,6 @@ bool batch_has_request(const uint8_t *in, size_t len)
 	size_t used_bytes;
 
 	return len > 0 && wire_decode_request(in, len, &req, &used_bytes) != WIRE_E_SHORT;
-}
-
-/* What is wrong with a well-framed request; RNGD_PROTO_OK when nothing is. */
-static enum rngd_proto_status judge(const struct wire_request *req)
-{
-	if (req->version < RNGD_PROTO_VERSION_MIN || req->version > RNGD_PROTO_VERSION_MAX)
-		return RNGD_PROTO_E_VERSION;
-	if (req->opcode != RNGD_PROTO_OP_GET && req->opcode != RNGD_PROTO_OP_STATUS)
-		return RNGD_PROTO_E_OPCODE;
-	if (req->flags != 0)
-		return RNGD_PROTO_E_FLAGS;
-	if (req->opcode == RNGD_PROTO_OP_STATUS)
-		return req->body_bytes == 0 ? RNGD_PROTO_OK : RNGD_PROTO_E_BODY;
-	if (req->body_bytes != RNGD_PROTO_GET_BODY_BYTES || wire_get_u32(req->body) == 0)
-		return RNGD_PROTO_E_BODY;
-	return RNGD_PROTO_OK;
 }
 
 /* Bytes a control frame may still take. */
@@ -61,7 +46,7 @@ static bool plan_error(struct batch *batch, uint8_t opcode, uint8_t version, uin
 	    .version = version,
 	    .status = (uint8_t)status,
 	    .tag = tag,
-	    .generation = batch->shared->reseed->generation,
+	    .generation = batch->shared->reseed->epoch->generation,
 	};
 
 	if (batch->frame_count > 0 ||
@@ -85,7 +70,7 @@ static bool plan_status(struct batch *batch, const struct wire_request *req)
 	    .opcode = req->opcode,
 	    .version = req->version,
 	    .tag = req->tag,
-	    .generation = shared->reseed->generation,
+	    .generation = shared->reseed->epoch->generation,
 	};
 
 	if (batch->frame_count > 0 || control_room(batch) < CONN_CONTROL_BYTES)
@@ -93,6 +78,49 @@ static bool plan_status(struct batch *batch, const struct wire_request *req)
 	reply.body_bytes =
 	    (uint32_t)shared->status_text(shared->owner, (char *)body, RNGD_PROTO_STATUS_MAX_BYTES);
 	put_control(batch, &reply);
+	return true;
+}
+
+/* Has the batch room for one more frame without random bytes and without a body? */
+static bool fits_plain(const struct batch *batch)
+{
+	return batch->frame_count == 0 && control_room(batch) >= RNGD_PROTO_REPLY_HEAD_BYTES;
+}
+
+static void put_plain(struct batch *batch, const struct wire_request *req,
+		      enum rngd_proto_status status)
+{
+	const struct wire_reply reply = {
+	    .opcode = req->opcode,
+	    .version = req->version,
+	    .status = (uint8_t)status,
+	    .tag = req->tag,
+	    .generation = batch->shared->reseed->epoch->generation,
+	};
+
+	put_control(batch, &reply);
+}
+
+/* The descriptor goes with the first byte of a batch, so its frame must be the first. */
+static bool plan_page(struct batch *batch, const struct wire_request *req)
+{
+	if (batch->bytes > 0)
+		return false;
+	batch->with_page = true;
+	put_plain(batch, req, RNGD_PROTO_OK);
+	return true;
+}
+
+/*
+ * LOOK, BUMP, RESEED: done here. They end the batch, so that it is never planned again with them in
+ * it.
+ */
+static bool plan_act(struct batch *batch, const struct wire_request *req)
+{
+	if (!fits_plain(batch))
+		return false;
+	put_plain(batch, req, request_act(req, batch->shared->reseed));
+	batch->acted = true;
 	return true;
 }
 
@@ -123,15 +151,46 @@ static bool plan_frame(struct batch *batch)
 	return true;
 }
 
+/* One well-framed request: its answer, or the start of a GET. false: it must wait for the next
+ * batch. */
+static bool plan_answer(struct batch *batch, const struct wire_request *req,
+			enum rngd_proto_status refusal)
+{
+	const struct request_standing standing = {
+	    .control = batch->control,
+	    .has_page = batch->shared->page_fd >= 0,
+	    .page_asked = batch->page_asked || batch->with_page,
+	    .has_rdrand = batch->shared->reseed->use_rdrand,
+	};
+	enum rngd_proto_status status = request_judge(req, &standing);
+
+	if (status == RNGD_PROTO_OK && req->opcode == RNGD_PROTO_OP_GET)
+		status = refusal;
+	if (status != RNGD_PROTO_OK)
+		return plan_error(batch, req->opcode, req->version, req->tag, status);
+	switch (req->opcode) {
+	case RNGD_PROTO_OP_GET:
+		batch->progress.get_owed = wire_get_u32(req->body);
+		batch->progress.get_tag = req->tag;
+		batch->progress.get_version = req->version;
+		return true;
+	case RNGD_PROTO_OP_STATUS:
+		return plan_status(batch, req);
+	case RNGD_PROTO_OP_PAGE:
+		return plan_page(batch, req);
+	default:
+		return plan_act(batch, req);
+	}
+}
+
 /* One request from the input. false: none is whole, or its answer must wait for the next batch. */
-static bool plan_request(struct batch *batch, size_t in_bytes, bool refuse)
+static bool plan_request(struct batch *batch, size_t in_bytes, enum rngd_proto_status refusal)
 {
 	struct conn_progress *progress = &batch->progress;
 	const uint8_t *in = batch->shared->in;
-	enum rngd_proto_status status;
 	struct wire_request req;
 	size_t used_bytes;
-	bool planned = true;
+	bool planned;
 
 	switch (wire_decode_request(in + progress->in_used, in_bytes - progress->in_used, &req,
 				    &used_bytes)) {
@@ -145,18 +204,7 @@ static bool plan_request(struct batch *batch, size_t in_bytes, bool refuse)
 	case WIRE_OK:
 		break;
 	}
-	status = judge(&req);
-	if (status == RNGD_PROTO_OK && req.opcode == RNGD_PROTO_OP_GET && refuse)
-		status = RNGD_PROTO_E_UNAVAILABLE;
-	if (status != RNGD_PROTO_OK) {
-		planned = plan_error(batch, req.opcode, req.version, req.tag, status);
-	} else if (req.opcode == RNGD_PROTO_OP_STATUS) {
-		planned = plan_status(batch, &req);
-	} else {
-		progress->get_owed = wire_get_u32(req.body);
-		progress->get_tag = req.tag;
-		progress->get_version = req.version;
-	}
+	planned = plan_answer(batch, &req, refusal);
 	if (planned) {
 		progress->in_used += used_bytes;
 		progress->requests++;
@@ -164,8 +212,9 @@ static bool plan_request(struct batch *batch, size_t in_bytes, bool refuse)
 	return planned;
 }
 
-/* refuse: no random bytes can be had, so every GET ends with an error frame. */
-static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes, bool refuse)
+/* refusal: why no random bytes can be had, so that every GET ends with an error frame; or OK. */
+static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
+		 enum rngd_proto_status refusal)
 {
 	struct conn_progress *progress = &batch->progress;
 	bool more = true;
@@ -177,6 +226,9 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes, 
 	    .control_bytes = conn->out_bytes,
 	    .begun_owed = conn->frame_owed,
 	    .generation = conn->frame_generation,
+	    .with_page = conn->page_owed,
+	    .control = conn->control,
+	    .page_asked = conn->page_asked,
 	};
 	if (conn->out_bytes > 0)
 		memcpy(conn->shared->scratch, conn->out, conn->out_bytes);
@@ -189,12 +241,12 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes, 
 		batch->frame_count = 1;
 		batch->bytes += (size_t)conn->frame_owed;
 	}
-	while (more && !progress->close_after && !conn->shared->stopping) {
+	while (more && !batch->acted && !progress->close_after && !conn->shared->stopping) {
 		if (progress->get_owed == 0) {
-			more = plan_request(batch, in_bytes, refuse);
-		} else if (refuse) {
+			more = plan_request(batch, in_bytes, refusal);
+		} else if (refusal != RNGD_PROTO_OK) {
 			more = plan_error(batch, RNGD_PROTO_OP_GET, progress->get_version,
-					  progress->get_tag, RNGD_PROTO_E_UNAVAILABLE);
+					  progress->get_tag, refusal);
 			if (more)
 				progress->get_owed = 0;
 		} else {
@@ -227,16 +279,19 @@ int batch_make(struct batch *batch, const struct conn *conn, size_t in_bytes)
 {
 	struct conn_shared *shared = conn->shared;
 	size_t start;
+	int err;
 
-	plan(batch, conn, in_bytes, false);
+	plan(batch, conn, in_bytes, RNGD_PROTO_OK);
 	if (batch->frame_count == 0)
 		return 0;
 	start = shared->frames[0].start;
-	if (reseed_fill(shared->reseed, shared->scratch + start, batch->bytes - start,
-			&batch->generation) != 0) {
+	err = reseed_fill(shared->reseed, shared->scratch + start, batch->bytes - start,
+			  &batch->generation);
+	if (err != 0) {
 		if (conn->frame_owed > 0)
 			return -ECONNRESET;
-		plan(batch, conn, in_bytes, true);
+		plan(batch, conn, in_bytes,
+		     err == RESEED_E_AGAIN ? RNGD_PROTO_E_AGAIN : RNGD_PROTO_E_UNAVAILABLE);
 		return 0;
 	}
 	if (conn->frame_owed > 0 && batch->generation != conn->frame_generation)

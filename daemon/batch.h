@@ -23,6 +23,10 @@ struct batch {
 	size_t frame_count;            /* frames of the second run, in shared->frames */
 	uint64_t generation;           /* under which the random bytes were made */
 	uint64_t begun_owed;           /* bytes of the first frame, if its head went out before */
+	bool with_page;                /* the first frame answers PAGE: its descriptor goes along */
+	bool acted;                    /* it ends with a request that did something */
+	bool control;                  /* for a connection of the control socket */
+	bool page_asked;               /* it has asked for the page before */
 
 	/* Set by batch_sent(). */
 	size_t unsent_start; /* control bytes to keep, in the scratch */

@@ -73,21 +73,48 @@ static int conn_read(struct conn *conn, size_t *in_bytes)
 	return 0;
 }
 
+/* With the page's descriptor, which goes out with the first byte or not at all. */
+static ssize_t send_page(const struct conn *conn, uint8_t *data, size_t len)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {.iov_base = data, .iov_len = len};
+	struct msghdr msg = {
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = control.bytes,
+	    .msg_controllen = sizeof(control.bytes),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &conn->shared->page_fd, sizeof(int));
+	return sendmsg(conn->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /*
  * Sends the batch; what the peer does not take becomes a debt in conn. 0 or -errno.
  */
 static int conn_send(struct conn *conn, struct batch *batch)
 {
-	const uint8_t *scratch = conn->shared->scratch;
+	uint8_t *scratch = conn->shared->scratch;
 	ssize_t n = 0;
 
 	if (batch->bytes > 0) {
-		n = send(conn->fd, scratch, batch->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = batch->with_page
+			? send_page(conn, scratch, batch->bytes)
+			: send(conn->fd, scratch, batch->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
 		if (n < 0)
 			n = 0;
 	}
+	conn->page_owed = batch->with_page && n == 0;
+	conn->page_asked |= batch->with_page;
 	batch_sent(batch, (size_t)n);
 	conn->shared->bytes_served += batch->random_sent;
 	conn->shared->requests += batch->progress.requests - conn->progress.requests;
@@ -155,7 +182,7 @@ static void conn_ready(struct ev_loop *loop, ev_io *watcher, int events)
 		conn_end(conn);
 }
 
-struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid)
+struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid, bool control)
 {
 	struct conn *conn = calloc(1, sizeof(*conn));
 
@@ -166,6 +193,7 @@ struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid)
 	conn->shared = shared;
 	conn->fd = fd;
 	conn->uid = uid;
+	conn->control = control;
 	ev_io_init(&conn->watcher, conn_ready, fd, EV_READ);
 	conn->watcher.data = conn;
 	ev_io_start(shared->loop, &conn->watcher);

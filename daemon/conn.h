@@ -67,6 +67,7 @@ struct conn_shared {
 	uint8_t *scratch; /* CONN_SCRATCH_BYTES, in secret memory */
 	struct conn_frame frames[CONN_BATCH_FRAMES];
 	uint8_t in[CONN_IN_BYTES];
+	int page_fd;   /* of the epoch page, for PAGE; -1: none. Not owned */
 	bool stopping; /* finish the frame begun, begin no other */
 	uint64_t requests;
 	uint64_t bytes_served;
@@ -83,7 +84,11 @@ struct conn {
 	struct conn_shared *shared;
 	ev_io watcher;
 	int fd;
-	uid_t uid; /* of the peer when it connected */
+	uid_t uid;    /* of the peer when it connected */
+	bool control; /* came by the control socket */
+	bool
+	    page_asked; /* one PAGE a connection: descriptors in flight are counted by the kernel */
+	bool page_owed; /* out begins with the answer to PAGE, and the descriptor is not out yet */
 
 	struct conn_progress progress;
 	uint8_t *in; /* requests read and not yet answered; NULL when none */
@@ -95,10 +100,10 @@ struct conn {
 };
 
 /*
- * Takes ownership of the connected, non-blocking fd and watches it. NULL: no memory; fd is
- * then closed.
+ * Takes ownership of the connected, non-blocking fd and watches it. control: it came by the control
+ * socket. NULL: no memory; fd is then closed.
  */
-struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid);
+struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid, bool control);
 
 /* Stops watching, closes, frees. Does not call shared->ended. Nothing kept is secret. */
 void conn_free(struct conn *conn);

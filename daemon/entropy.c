@@ -112,22 +112,32 @@ static const struct entropy_source entropy_sources[ENTROPY_SOURCES] = {
     {ENTROPY_ID_CLOCKS, "clocks", false, gather_clocks},
 };
 
-_Static_assert(ENTROPY_TAG_BYTES + ENTROPY_SOURCES * (3 + ENTROPY_SOURCE_MAX_BYTES) <=
+/* Id and length, before each row's bytes. */
+#define ENTROPY_ROW_HEAD_BYTES 3u
+
+_Static_assert(ENTROPY_TAG_BYTES +
+		       ENTROPY_SOURCES * (ENTROPY_ROW_HEAD_BYTES + ENTROPY_SOURCE_MAX_BYTES) +
+		       ENTROPY_GIVEN_MAX_BYTES <=
 		   ENTROPY_MESSAGE_BYTES,
-	       "every source at its most fits the message");
+	       "everything at its most fits the message");
 _Static_assert(2 * sizeof(struct timespec) <= ENTROPY_SOURCE_MAX_BYTES, "clocks fit");
 
-int entropy_gather(struct entropy *entropy, bool may_block, uint8_t message[ENTROPY_MESSAGE_BYTES],
-		   size_t *message_bytes)
+static uint8_t *put_row_head(uint8_t *at, enum entropy_id id, size_t bytes)
 {
-	uint8_t *at = message;
+	at[0] = (uint8_t)id;
+	at[1] = (uint8_t)(bytes >> 8);
+	at[2] = (uint8_t)bytes;
+	return at + ENTROPY_ROW_HEAD_BYTES + bytes;
+}
+
+/* Asks every source, each into the place where its bytes stay. 0 or a negative errno. */
+static int put_sources(struct entropy *entropy, bool may_block, uint8_t **at)
+{
 	int err = 0;
 
-	memcpy(at, entropy_tag, sizeof(entropy_tag));
-	at += sizeof(entropy_tag);
 	for (size_t i = 0; i < ENTROPY_SOURCES; i++) {
 		const struct entropy_source *source = &entropy_sources[i];
-		int n = source->gather(at + 3, may_block);
+		int n = source->gather(*at + ENTROPY_ROW_HEAD_BYTES, may_block);
 
 		if (n < 0) {
 			entropy->states[i] = n == -ENODEV ? ENTROPY_ABSENT : ENTROPY_FAILED;
@@ -136,11 +146,39 @@ int entropy_gather(struct entropy *entropy, bool may_block, uint8_t message[ENTR
 			continue;
 		}
 		entropy->states[i] = ENTROPY_ACTIVE;
-		at[0] = (uint8_t)source->id;
-		at[1] = (uint8_t)(n >> 8);
-		at[2] = (uint8_t)n;
-		at += 3 + n;
+		*at = put_row_head(*at, source->id, (size_t)n);
 	}
+	return err;
+}
+
+static int put_given(const struct entropy_given *given, size_t count, uint8_t **at)
+{
+	size_t room = ENTROPY_GIVEN_MAX_BYTES;
+
+	for (size_t i = 0; i < count; i++) {
+		if (given[i].bytes == 0)
+			continue;
+		if (room < ENTROPY_ROW_HEAD_BYTES || given[i].bytes > room - ENTROPY_ROW_HEAD_BYTES)
+			return -EMSGSIZE;
+		room -= ENTROPY_ROW_HEAD_BYTES + given[i].bytes;
+		memcpy(*at + ENTROPY_ROW_HEAD_BYTES, given[i].data, given[i].bytes);
+		*at = put_row_head(*at, given[i].id, given[i].bytes);
+	}
+	return 0;
+}
+
+int entropy_gather(struct entropy *entropy, bool may_block, const struct entropy_given *given,
+		   size_t given_count, uint8_t message[ENTROPY_MESSAGE_BYTES],
+		   size_t *message_bytes)
+{
+	uint8_t *at = message;
+	int err;
+
+	memcpy(at, entropy_tag, sizeof(entropy_tag));
+	at += sizeof(entropy_tag);
+	err = put_sources(entropy, may_block, &at);
+	if (!err)
+		err = put_given(given, given_count, &at);
 	*message_bytes = err ? 0 : (size_t)(at - message);
 	if (err)
 		wipe(message, ENTROPY_MESSAGE_BYTES);

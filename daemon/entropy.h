@@ -15,7 +15,7 @@
 #define ENTROPY_TAG_BYTES 16u
 
 /* Holds the tag and every source at its most. */
-#define ENTROPY_MESSAGE_BYTES 512u
+#define ENTROPY_MESSAGE_BYTES 640u
 
 enum entropy_state {
 	ENTROPY_ABSENT, /* this machine does not have it */
@@ -30,6 +30,9 @@ enum entropy_id {
 	ENTROPY_ID_RDRAND = 3,
 	ENTROPY_ID_CYCLES = 4,
 	ENTROPY_ID_CLOCKS = 5,
+	/* Given by the caller, not gathered. */
+	ENTROPY_ID_EPOCH = 6, /* the detectors' distinguishing values */
+	ENTROPY_ID_HOST = 7,  /* what bumps brought */
 };
 
 #define ENTROPY_SOURCES 5u
@@ -39,15 +42,27 @@ struct entropy {
 	enum entropy_state states[ENTROPY_SOURCES];
 };
 
+/* Most bytes that all rows given by the caller may have together. */
+#define ENTROPY_GIVEN_MAX_BYTES 256u
+
+/* Bytes that the caller has, to go into the message as a source's would. 0 bytes: left out. */
+struct entropy_given {
+	enum entropy_id id;
+	const uint8_t *data;
+	size_t bytes;
+};
+
 /*
- * Asks every source and writes the message. The kernel is the one source that must answer;
- * the others are taken when they do.
+ * Asks every source and writes the message: the sources' rows, then the given ones. The kernel is
+ * the one source that must answer; the others are taken when they do.
  *
  * may_block: wait for the kernel's generator to be initialised (at start, and only there).
  * message: ENTROPY_MESSAGE_BYTES, in secret memory; *message_bytes is what was used.
- * 0, or the negative errno of the kernel's getrandom(); message is then wiped.
+ * 0, the negative errno of the kernel's getrandom(), or -EMSGSIZE: more was given than fits;
+ * message is then wiped.
  */
-int entropy_gather(struct entropy *entropy, bool may_block, uint8_t message[ENTROPY_MESSAGE_BYTES],
+int entropy_gather(struct entropy *entropy, bool may_block, const struct entropy_given *given,
+		   size_t given_count, uint8_t message[ENTROPY_MESSAGE_BYTES],
 		   size_t *message_bytes);
 
 /* Name of row i ("kernel", "rdseed", ...), i below ENTROPY_SOURCES. */

@@ -5,16 +5,15 @@
 #include "daemon/listener.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "daemon/lockfile.h"
 #include "daemon/log.h"
 #include "proto/rngd_proto.h"
 
@@ -22,41 +21,24 @@
 #define SO_PASSRIGHTS 83 /* Linux 6.16, include/uapi/asm-generic/socket.h */
 #endif
 
-#define LISTENER_LOCK_SUFFIX ".lock"
-
 /* Connections waiting to be accepted; the kernel cuts it to net.core.somaxconn. */
 #define LISTENER_BACKLOG 4096
 
 static int open_lock(const char *path)
 {
-	char lock[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof(LISTENER_LOCK_SUFFIX)];
-	struct stat st;
-	int fd, err;
+	int fd = lockfile_open(path), err;
 
-	snprintf(lock, sizeof(lock), "%s%s", path, LISTENER_LOCK_SUFFIX);
-	fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
-	if (fd < 0) {
-		err = -errno;
-		log_error("cannot open %s: %s", lock, strerror(-err));
-		return err;
-	}
-	/* Somebody else's file could be locked by its owner to keep us from starting. */
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
-		log_error("%s is not a regular file of ours; remove it", lock);
-		close(fd);
-		return -EPERM;
-	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		err = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-		if (err == -EADDRINUSE)
-			log_error("another rngd serves %s; stop it or choose another --socket",
-				  path);
-		else
-			log_error("cannot lock %s: %s", lock, strerror(-err));
-		close(fd);
-		return err;
-	}
-	return fd;
+	if (fd < 0)
+		return fd; /* lockfile_open() has logged it */
+	err = lockfile_take(fd);
+	if (!err)
+		return fd;
+	if (err == -EADDRINUSE)
+		log_error("another rngd serves %s; stop it or choose another --socket", path);
+	else
+		log_error("cannot lock %s.lock: %s", path, strerror(-err));
+	close(fd);
+	return err;
 }
 
 /* 0: nothing at the path any more. The lock is held, so no other rngd is between the steps. */

@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #include "crypto/chacha20.h"
+#include "daemon/epoch.h"
+#include "daemon/epoch_file.h"
 #include "daemon/inherit.h"
+#include "daemon/inputs.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
@@ -30,12 +33,17 @@ struct daemon {
 	struct privdrop_target target;
 	struct service service;
 	struct listener listener;
-	int listen_fds[SERVER_LISTENERS_MAX];
-	size_t listen_count;
+	struct listener control;
+	struct server_setup setup;
+	struct inputs inputs;
+	struct epoch_file page;
+	struct epoch epoch;
 	struct reseed reseed;
 	struct server server;
 	const struct chacha20_impl *keystream;
 };
+
+_Static_assert(SERVICE_SOCKETS_MAX <= SERVER_LISTENERS_MAX, "every socket passed has a place");
 
 /* Our own descriptors, and a few for clients. */
 #define MAIN_MIN_FILES 32
@@ -57,24 +65,109 @@ static int limit_resources(void)
 	return files.rlim_cur < MAIN_MIN_FILES ? -EMFILE : 0;
 }
 
-static int open_sockets(struct daemon *daemon)
+static void add_socket(struct server_setup *setup, int fd, bool control)
 {
-	int n = service_listen_fds(daemon->listen_fds, SERVER_LISTENERS_MAX);
+	setup->sockets[setup->socket_count].fd = fd;
+	setup->sockets[setup->socket_count].control = control;
+	setup->socket_count++;
+}
+
+/* The manager's sockets, or our own two. */
+static int open_sockets(struct daemon *daemon, const struct service_sockets *passed)
+{
+	const struct options *options = &daemon->options;
 	int err;
 
-	if (n < 0)
-		return n;
-	if (n > 0) {
-		daemon->listen_count = (size_t)n;
+	for (size_t i = 0; i < passed->public_count; i++)
+		add_socket(&daemon->setup, passed->public_fds[i], false);
+	for (size_t i = 0; i < passed->control_count; i++)
+		add_socket(&daemon->setup, passed->control_fds[i], true);
+	if (daemon->setup.socket_count > 0)
 		return 0;
-	}
-	err = listener_open(&daemon->listener, daemon->options.socket_path,
-			    daemon->options.socket_mode);
+	err = listener_open(&daemon->listener, options->socket_path, options->socket_mode);
 	if (err)
 		return err;
-	daemon->listen_fds[0] = daemon->listener.fd;
-	daemon->listen_count = 1;
-	return 0;
+	add_socket(&daemon->setup, daemon->listener.fd, false);
+	if (options->control_path[0] == '\0') {
+		log_warning(
+		    "no control socket: beside %s its path would be too long; name one with "
+		    "--control",
+		    options->socket_path);
+		return 0;
+	}
+	err = listener_open(&daemon->control, options->control_path, options->control_mode);
+	if (!err)
+		add_socket(&daemon->setup, daemon->control.fd, true);
+	return err;
+}
+
+static void open_inputs(struct daemon *daemon, const int passed[INPUTS_ROWS])
+{
+	const struct options *options = &daemon->options;
+	const char *const paths[INPUTS_ROWS] = {
+	    [INPUTS_EPOCH_PAGE] = options->epoch_path,
+	    [INPUTS_KMSG] = options->kmsg_path,
+	    [INPUTS_VMGENID] = options->vmgenid_path,
+	    [INPUTS_VMCLOCK] = options->vmclock_path,
+	    [INPUTS_EPOCH_SOURCE] = options->epoch_source_path,
+	};
+
+	inputs_open(&daemon->inputs, paths, passed);
+}
+
+/* Published where that is possible; where it was asked for by name, it must be. */
+static int open_page(struct daemon *daemon)
+{
+	const struct options *options = &daemon->options;
+	int page_fd = inputs_take(&daemon->inputs, INPUTS_EPOCH_PAGE);
+	int lock_fd = inputs_take(&daemon->inputs, INPUTS_EPOCH_LOCK);
+	int err = page_fd < 0 ? page_fd : 0;
+
+	if (!err)
+		err = epoch_file_open(&daemon->page, options->epoch_path, page_fd, lock_fd);
+	if (!err || options->epoch_asked || err == -EADDRINUSE) {
+		daemon->setup.page_fd = err ? -1 : daemon->page.reader_fd;
+		return err;
+	}
+	log_warning("going on without an epoch page (%s): programs see a clone only when they ask",
+		    strerror(-err));
+	daemon->setup.page_fd = -1;
+	err = epoch_file_open_private(&daemon->page);
+	if (err)
+		log_error("no memory for the epoch: %s", strerror(-err));
+	return err;
+}
+
+static void start_detectors(struct daemon *daemon)
+{
+	struct inputs *inputs = &daemon->inputs;
+	const int fds[EPOCH_ROWS] = {
+	    [EPOCH_ROW_VMGENID] = inputs_take(inputs, INPUTS_VMGENID),
+	    [EPOCH_ROW_VMCLOCK] = inputs_take(inputs, INPUTS_VMCLOCK),
+	    [EPOCH_ROW_SOURCE] = inputs_take(inputs, INPUTS_EPOCH_SOURCE),
+	    [EPOCH_ROW_KMSG] = inputs_take(inputs, INPUTS_KMSG),
+	    [EPOCH_ROW_KERNEL] = -ENOENT,
+	    [EPOCH_ROW_CLOCK] = -ENOENT,
+	};
+	const char *const paths[EPOCH_ROWS] = {
+	    [EPOCH_ROW_VMGENID] = inputs->paths[INPUTS_VMGENID],
+	    [EPOCH_ROW_VMCLOCK] = inputs->paths[INPUTS_VMCLOCK],
+	    [EPOCH_ROW_SOURCE] = inputs->paths[INPUTS_EPOCH_SOURCE],
+	    [EPOCH_ROW_KMSG] = inputs->paths[INPUTS_KMSG],
+	};
+
+	epoch_init(&daemon->epoch, &daemon->page, fds, paths);
+}
+
+/* --hand-over: for the next process that the manager starts, which will not be root. */
+static int hand_over(struct daemon *daemon)
+{
+	int err;
+
+	open_inputs(daemon, NULL);
+	err = inputs_hand_over(&daemon->inputs);
+	inputs_close(&daemon->inputs);
+	return err;
 }
 
 /* Every implementation this processor can run, not only the one that will be used. */
@@ -147,6 +240,8 @@ static int confine(struct daemon *daemon)
 static int daemon_start(struct daemon *daemon)
 {
 	struct options *options = &daemon->options;
+	struct service_sockets sockets;
+	int kept[INPUTS_ROWS];
 	int err;
 
 	/* 1. Nothing secret exists yet: make sure that none can be dumped later. */
@@ -168,25 +263,34 @@ static int daemon_start(struct daemon *daemon)
 	if (err)
 		return err;
 	service_init(&daemon->service);
-	err = open_sockets(daemon);
+	err = service_listen_fds(&sockets, inputs_names, kept, INPUTS_ROWS);
+	if (err >= 0)
+		err = open_sockets(daemon, &sockets);
+	if (err)
+		return err;
+	open_inputs(daemon, kept);
+	err = open_page(daemon);
 	if (err)
 		return err;
 	/* 3. Self-tests, before anything is computed with what they test. */
 	err = test_keystream(daemon);
 	if (err)
 		return err;
-	/* 4. Secret memory and the first seed; without it nothing can be served. */
+	/* 4. The signs of clones, then secret memory and a first seed that has them in it. */
 	if (sodium_init() < 0) {
 		log_error("cannot initialise libsodium");
 		return -EIO;
 	}
-	err = reseed_init(&daemon->reseed, (int64_t)options->reseed_interval_s * 1000,
-			  options->memfd_secret);
+	start_detectors(daemon);
+	err = reseed_init(&daemon->reseed, &daemon->epoch,
+			  (int64_t)options->reseed_interval_s * 1000, options->memfd_secret);
 	if (err)
 		return err;
 	/* 5. The loop, with every watcher it will ever need outside of connections. */
-	err = server_init(&daemon->server, daemon->listen_fds, daemon->listen_count,
-			  &daemon->reseed, &daemon->service, options->memfd_secret);
+	daemon->setup.reseed = &daemon->reseed;
+	daemon->setup.service = &daemon->service;
+	daemon->setup.use_memfd_secret = options->memfd_secret;
+	err = server_init(&daemon->server, &daemon->setup);
 	if (err)
 		return err;
 	/* 6. Privileges, then the sandbox: from here on only serving is possible. */
@@ -197,6 +301,10 @@ static void daemon_stop(struct daemon *daemon)
 {
 	server_deinit(&daemon->server);
 	reseed_deinit(&daemon->reseed);
+	epoch_deinit(&daemon->epoch);
+	epoch_file_close(&daemon->page);
+	inputs_close(&daemon->inputs);
+	listener_close(&daemon->control);
 	listener_close(&daemon->listener);
 	service_deinit(&daemon->service);
 }
@@ -219,9 +327,14 @@ int main(int argc, char **argv)
 	if (daemon.options.action == OPTIONS_VERSION)
 		return puts("rngd " RNGD_VERSION) == EOF ? EXIT_FAILURE : EXIT_SUCCESS;
 
+	if (daemon.options.action == OPTIONS_HAND_OVER)
+		return hand_over(&daemon) ? EXIT_FAILURE : EXIT_SUCCESS;
+
 	daemon.service.notify_fd = -1;
 	daemon.listener.fd = -1;
 	daemon.listener.lock_fd = -1;
+	daemon.control = daemon.listener;
+	daemon.page = (struct epoch_file){.fd = -1, .lock_fd = -1, .reader_fd = -1};
 	err = daemon_start(&daemon);
 	if (!err) {
 		log_info("rngd %s serves (keystream %s, state in %s memory)", RNGD_VERSION,

@@ -17,6 +17,14 @@
 enum {
 	OPT_SOCKET = 256,
 	OPT_SOCKET_MODE,
+	OPT_CONTROL,
+	OPT_CONTROL_MODE,
+	OPT_EPOCH,
+	OPT_KMSG,
+	OPT_VMGENID,
+	OPT_VMCLOCK,
+	OPT_EPOCH_SOURCE,
+	OPT_HAND_OVER,
 	OPT_USER,
 	OPT_RESEED_INTERVAL,
 	OPT_NO_MEMFD_SECRET,
@@ -25,6 +33,14 @@ enum {
 static const struct option options_long[] = {
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"socket-mode", required_argument, NULL, OPT_SOCKET_MODE},
+    {"control", required_argument, NULL, OPT_CONTROL},
+    {"control-mode", required_argument, NULL, OPT_CONTROL_MODE},
+    {"epoch", required_argument, NULL, OPT_EPOCH},
+    {"kmsg", required_argument, NULL, OPT_KMSG},
+    {"vmgenid", required_argument, NULL, OPT_VMGENID},
+    {"vmclock", required_argument, NULL, OPT_VMCLOCK},
+    {"epoch-source", required_argument, NULL, OPT_EPOCH_SOURCE},
+    {"hand-over", no_argument, NULL, OPT_HAND_OVER},
     {"user", required_argument, NULL, OPT_USER},
     {"reseed-interval", required_argument, NULL, OPT_RESEED_INTERVAL},
     {"no-memfd-secret", no_argument, NULL, OPT_NO_MEMFD_SECRET},
@@ -40,11 +56,28 @@ static const char options_text[] =
     "  --socket PATH          listen here (default " RNGD_PROTO_DEFAULT_SOCKET ");\n"
     "                         sockets passed by systemd take precedence\n"
     "  --socket-mode MODE     octal access mode of the socket (default 0666)\n"
+    "  --control PATH         listen here for bump and reseed (default " RNGD_PROTO_DEFAULT_CONTROL
+    ";\n"
+    "                         with --socket: its path and " RNGD_PROTO_CONTROL_SUFFIX ")\n"
+    "  --control-mode MODE    octal access mode of that socket (default 0600)\n"
+    "  --epoch PATH           publish the epoch page here, on a tmpfs "
+    "(default " RNGD_PROTO_DEFAULT_EPOCH ";\n"
+    "                         with --socket: its path and " RNGD_PROTO_EPOCH_SUFFIX
+    ", if that is a tmpfs)\n"
     "  --user NAME|UID        when started as root, become this user (default rngd;\n"
     "                         uid 65534 with a warning if there is no such user)\n"
     "  --reseed-interval S    reseed after this many seconds, 1 to 60 (default 60)\n"
     "  --no-memfd-secret      keep the state in locked memory instead of memfd_secret(2)\n"
     "                         memory, which makes the kernel refuse to hibernate\n"
+    "\n"
+    "Where signs of a clone are looked for, instead of the usual place:\n"
+    "  --vmgenid FILE         the machine's generation ID; changed contents mean a clone\n"
+    "  --kmsg FILE            the kernel log, in the form of /dev/kmsg\n"
+    "  --vmclock FILE         a vmclock page\n"
+    "  --epoch-source FILE    another epoch page (a 32-bit word at offset 0)\n"
+    "\n"
+    "  --hand-over            for the service manager: open what only root can, store it there, "
+    "end\n"
     "  -h, --help             print this text\n"
     "  -V, --version          print the version\n"
     "\n"
@@ -69,16 +102,99 @@ static int parse_number(const char *option, const char *text, int base, long low
 	return -EINVAL;
 }
 
-static int parse_socket(struct options *options, const char *path)
+static int check_socket(const char *option, const char *path)
 {
 	struct sockaddr_un addr;
 
-	if (*path == '\0' || strlen(path) >= sizeof(addr.sun_path)) {
-		log_error("--socket: give a path of 1 to %zu bytes", sizeof(addr.sun_path) - 1);
-		return -EINVAL;
+	if (*path != '\0' && strlen(path) < sizeof(addr.sun_path))
+		return 0;
+	log_error("%s: give a path of 1 to %zu bytes", option, sizeof(addr.sun_path) - 1);
+	return -EINVAL;
+}
+
+/* Into the struct: derived paths have no place in argv. */
+static int copy_path(const char *option, const char *path, char out[PATH_MAX])
+{
+	if (*path != '\0' && strlen(path) < PATH_MAX) {
+		memcpy(out, path, strlen(path) + 1);
+		return 0;
 	}
-	options->socket_path = path;
-	return 0;
+	log_error("%s: give a path of 1 to %d bytes", option, PATH_MAX - 1);
+	return -EINVAL;
+}
+
+static int parse_mode(const char *option, mode_t *mode)
+{
+	long number;
+	int err = parse_number(option, optarg, 8, 0, 0777, &number);
+
+	*mode = (mode_t)number;
+	return err;
+}
+
+static int parse_file(const char *option, const char **path)
+{
+	*path = optarg;
+	if (*optarg != '\0')
+		return 0;
+	log_error("%s: give the path of a file", option);
+	return -EINVAL;
+}
+
+/* Where the sockets and the page are. */
+static int parse_place(struct options *options, int opt)
+{
+	int err;
+
+	switch (opt) {
+	case OPT_SOCKET:
+		options->socket_path = optarg;
+		return check_socket("--socket", optarg);
+	case OPT_SOCKET_MODE:
+		return parse_mode("--socket-mode", &options->socket_mode);
+	case OPT_CONTROL:
+		err = check_socket("--control", optarg);
+		return err ? err : copy_path("--control", optarg, options->control_path);
+	case OPT_CONTROL_MODE:
+		return parse_mode("--control-mode", &options->control_mode);
+	default:
+		options->epoch_asked = true;
+		return copy_path("--epoch", optarg, options->epoch_path);
+	}
+}
+
+/* Where signs of a clone are looked for. */
+static int parse_sign(struct options *options, int opt)
+{
+	switch (opt) {
+	case OPT_KMSG:
+		return parse_file("--kmsg", &options->kmsg_path);
+	case OPT_VMGENID:
+		return parse_file("--vmgenid", &options->vmgenid_path);
+	case OPT_VMCLOCK:
+		return parse_file("--vmclock", &options->vmclock_path);
+	default:
+		return parse_file("--epoch-source", &options->epoch_source_path);
+	}
+}
+
+/* What was not said lies beside the socket. */
+static void derive_paths(struct options *options)
+{
+	const char *path = options->socket_path;
+	bool usual = strcmp(path, RNGD_PROTO_DEFAULT_SOCKET) == 0;
+	struct sockaddr_un addr;
+
+	if (options->control_path[0] == '\0')
+		snprintf(options->control_path, sizeof(options->control_path), "%s%s",
+			 usual ? RNGD_PROTO_DEFAULT_CONTROL : path,
+			 usual ? "" : RNGD_PROTO_CONTROL_SUFFIX);
+	if (strlen(options->control_path) >= sizeof(addr.sun_path))
+		options->control_path[0] = '\0';
+	if (options->epoch_path[0] == '\0')
+		snprintf(options->epoch_path, sizeof(options->epoch_path), "%s%s",
+			 usual ? RNGD_PROTO_DEFAULT_EPOCH : path,
+			 usual ? "" : RNGD_PROTO_EPOCH_SUFFIX);
 }
 
 static int parse_one(struct options *options, int opt)
@@ -88,11 +204,19 @@ static int parse_one(struct options *options, int opt)
 
 	switch (opt) {
 	case OPT_SOCKET:
-		return parse_socket(options, optarg);
 	case OPT_SOCKET_MODE:
-		err = parse_number("--socket-mode", optarg, 8, 0, 0777, &number);
-		options->socket_mode = (mode_t)number;
-		return err;
+	case OPT_CONTROL:
+	case OPT_CONTROL_MODE:
+	case OPT_EPOCH:
+		return parse_place(options, opt);
+	case OPT_KMSG:
+	case OPT_VMGENID:
+	case OPT_VMCLOCK:
+	case OPT_EPOCH_SOURCE:
+		return parse_sign(options, opt);
+	case OPT_HAND_OVER:
+		options->action = OPTIONS_HAND_OVER;
+		return 0;
 	case OPT_USER:
 		if (*optarg == '\0') {
 			log_error("--user: give the name or number of an unprivileged user");
@@ -127,6 +251,7 @@ int options_parse(struct options *options, int argc, char **argv)
 	    .action = OPTIONS_RUN,
 	    .socket_path = RNGD_PROTO_DEFAULT_SOCKET,
 	    .socket_mode = OPTIONS_DEFAULT_MODE,
+	    .control_mode = OPTIONS_CONTROL_MODE,
 	    .user = OPTIONS_DEFAULT_USER,
 	    .reseed_interval_s = OPTIONS_RESEED_MAX_S,
 	    .memfd_secret = true,
@@ -150,13 +275,14 @@ int options_parse(struct options *options, int argc, char **argv)
 		err = parse_one(options, opt);
 		if (err)
 			return err;
-		if (options->action != OPTIONS_RUN)
+		if (options->action == OPTIONS_HELP || options->action == OPTIONS_VERSION)
 			return 0;
 	}
 	if (optind < argc) {
 		log_error("%s: rngd takes options only; see rngd --help", argv[optind]);
 		return -EINVAL;
 	}
+	derive_paths(options);
 	return 0;
 }
 

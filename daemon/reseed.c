@@ -5,11 +5,11 @@
 #include "daemon/reseed.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <string.h>
 #include <time.h>
 
 #include "crypto/rng.h"
+#include "daemon/hash.h"
 #include "daemon/log.h"
 #include "host/cpu.h"
 
@@ -17,11 +17,17 @@ struct reseed_secret {
 	struct rng rng;
 	uint8_t next_key[RNG_KEY_BYTES];
 	uint8_t message[ENTROPY_MESSAGE_BYTES];
+	/* Everything that bumps brought, hashed together; zero until there was one. */
+	uint8_t host[HASH_BYTES];
+	uint8_t next_host[HASH_BYTES];
 };
+
+_Static_assert(3 + EPOCH_VALUES_BYTES + 3 + HASH_BYTES <= ENTROPY_GIVEN_MAX_BYTES, "rows given");
 
 static const char *const reseed_reason_names[] = {
     [RESEED_NONE] = "none",     [RESEED_START] = "start",     [RESEED_AGE] = "age",
-    [RESEED_VOLUME] = "volume", [RESEED_REQUEST] = "request",
+    [RESEED_VOLUME] = "volume", [RESEED_REQUEST] = "request", [RESEED_EPOCH] = "epoch",
+    [RESEED_FOLLOW] = "follow",
 };
 
 static int64_t boottime_ms(void)
@@ -36,6 +42,8 @@ static int64_t boottime_ms(void)
 
 static enum reseed_reason reseed_due(const struct reseed *reseed, int64_t now_ms)
 {
+	if (reseed->epoch->moves != reseed->moves_seen)
+		return RESEED_EPOCH;
 	if (reseed->pending != RESEED_NONE)
 		return reseed->pending;
 	/* Before its own birth: the process was restored on a machine with a younger clock. */
@@ -43,6 +51,8 @@ static enum reseed_reason reseed_due(const struct reseed *reseed, int64_t now_ms
 		return RESEED_AGE;
 	if (reseed->bytes_since_seed >= RESEED_MAX_BYTES)
 		return RESEED_VOLUME;
+	if (now_ms - reseed->seeded_at_ms >= RESEED_FOLLOW_MS && epoch_follows(reseed->epoch))
+		return RESEED_FOLLOW;
 	return RESEED_NONE;
 }
 
@@ -50,18 +60,22 @@ static enum reseed_reason reseed_due(const struct reseed *reseed, int64_t now_ms
 static int mix_seed(struct reseed *reseed, bool may_block)
 {
 	struct reseed_secret *secret = reseed->secret;
+	uint8_t values[EPOCH_VALUES_BYTES];
+	const struct entropy_given given[] = {
+	    {ENTROPY_ID_EPOCH, values, epoch_values(reseed->epoch, values)},
+	    {ENTROPY_ID_HOST, secret->host, reseed->epoch->bumps > 0 ? sizeof(secret->host) : 0},
+	};
 	size_t message_bytes;
 	int err;
 
-	err = entropy_gather(&reseed->entropy, may_block, secret->message, &message_bytes);
+	err = entropy_gather(&reseed->entropy, may_block, given, sizeof(given) / sizeof(given[0]),
+			     secret->message, &message_bytes);
 	if (err)
 		goto out;
-	if (crypto_generichash_blake2b(secret->next_key, sizeof(secret->next_key), secret->message,
-				       message_bytes, secret->rng.key,
-				       sizeof(secret->rng.key)) != 0) {
-		err = -EIO;
+	err = hash_256(secret->next_key, secret->rng.key, sizeof(secret->rng.key), secret->message,
+		       message_bytes);
+	if (err)
 		goto out;
-	}
 	rng_rekey(&secret->rng, secret->next_key);
 out:
 	wipe(secret->message, sizeof(secret->message));
@@ -71,11 +85,14 @@ out:
 	return err;
 }
 
-static void note_failure(struct reseed *reseed, int err, int64_t now_ms)
+static void note_failure(struct reseed *reseed, enum reseed_reason reason, int err, int64_t now_ms)
 {
 	if (reseed->error == 0)
 		log_error("reseed failed: %s; no bytes are served until one succeeds",
 			  strerror(-err));
+	/* What made it due may pass by itself; that it failed does not. */
+	if (reseed->pending == RESEED_NONE)
+		reseed->pending = reason;
 	reseed->failures++;
 	reseed->failures_in_a_row++;
 	reseed->error = err;
@@ -87,7 +104,8 @@ static void note_failure(struct reseed *reseed, int err, int64_t now_ms)
 	reseed->retry_at_ms = now_ms + reseed->backoff_ms;
 }
 
-static void note_success(struct reseed *reseed, enum reseed_reason reason, int64_t now_ms)
+static void note_success(struct reseed *reseed, enum reseed_reason reason, uint64_t moves,
+			 int64_t now_ms)
 {
 	if (reseed->error != 0)
 		log_notice("reseed succeeded after %llu failures; serving again",
@@ -98,11 +116,15 @@ static void note_success(struct reseed *reseed, enum reseed_reason reason, int64
 	reseed->pending = RESEED_NONE;
 	reseed->seeded_at_ms = now_ms;
 	reseed->bytes_since_seed = 0;
-	reseed->last_reason = reason;
+	reseed->moves_seen = moves;
+	reseed->last_reason =
+	    reason == RESEED_EPOCH ? reseed->epoch->mover : reseed_reason_names[reason];
 	reseed->count++;
 }
 
-int reseed_check(struct reseed *reseed)
+/* What the detectors say by now is `moves`; the state is renewed if that or anything else is due.
+ */
+static int renew(struct reseed *reseed, uint64_t moves)
 {
 	int64_t now_ms = boottime_ms();
 	enum reseed_reason reason = reseed_due(reseed, now_ms);
@@ -114,30 +136,67 @@ int reseed_check(struct reseed *reseed)
 		return RESEED_E_UNAVAILABLE;
 	err = mix_seed(reseed, false);
 	if (err) {
-		note_failure(reseed, err, now_ms);
+		note_failure(reseed, reason, err, now_ms);
 		return RESEED_E_UNAVAILABLE;
 	}
-	note_success(reseed, reason, now_ms);
+	note_success(reseed, reason, moves, now_ms);
 	return 0;
 }
 
-int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generation)
+int reseed_check(struct reseed *reseed, enum epoch_depth depth)
+{
+	epoch_look(reseed->epoch, depth);
+	return renew(reseed, reseed->epoch->moves);
+}
+
+int reseed_host(struct reseed *reseed, const void *bytes, size_t len)
+{
+	struct reseed_secret *secret = reseed->secret;
+	int err = hash_256(secret->next_host, secret->host, sizeof(secret->host), bytes, len);
+
+	if (!err)
+		memcpy(secret->host, secret->next_host, sizeof(secret->host));
+	wipe(secret->next_host, sizeof(secret->next_host));
+	cpu_wipe_vectors();
+	wipe_stack();
+	return err;
+}
+
+static void make(struct reseed *reseed, void *out, size_t len)
 {
 	uint64_t nonce = 0;
 
-	if (reseed_check(reseed) != 0)
-		return RESEED_E_UNAVAILABLE;
 	if (reseed->use_rdrand)
 		cpu_rdrand64(&nonce); /* 0 when it fails, which is safe */
 	rng_fill(&reseed->secret->rng, nonce, out, len);
 	wipe_stack();
 	wipe(&nonce, sizeof(nonce));
 	reseed->bytes_since_seed += len;
-	*generation = reseed->generation;
-	return 0;
 }
 
-int reseed_init(struct reseed *reseed, int64_t interval_ms, bool use_memfd_secret)
+int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generation)
+{
+	for (int tries = 0; tries <= RESEED_RESTARTS; tries++) {
+		/* The first time this asks the detectors; then they have just been asked. */
+		int err = tries == 0 ? reseed_check(reseed, EPOCH_CHEAP)
+				     : renew(reseed, reseed->epoch->moves);
+
+		if (err)
+			return err;
+		make(reseed, out, len);
+		epoch_look(reseed->epoch, EPOCH_CHEAP);
+		if (reseed->epoch->moves == reseed->moves_seen) {
+			*generation = reseed->epoch->generation;
+			return 0;
+		}
+		wipe(out, len);
+		reseed->restarts++;
+	}
+	return RESEED_E_AGAIN;
+}
+
+int reseed_init(struct reseed *reseed, struct epoch *epoch, int64_t interval_ms,
+		bool use_memfd_secret)
 {
 	int err;
 
@@ -152,7 +211,7 @@ int reseed_init(struct reseed *reseed, int64_t interval_ms, bool use_memfd_secre
 	reseed->secret = reseed->mem.data;
 	reseed->interval_ms = interval_ms;
 	reseed->use_rdrand = cpu_has_rdrand();
-	reseed->generation = RESEED_FIRST_GENERATION;
+	reseed->epoch = epoch;
 
 	err = mix_seed(reseed, true);
 	if (err) {
@@ -160,7 +219,7 @@ int reseed_init(struct reseed *reseed, int64_t interval_ms, bool use_memfd_secre
 		reseed_deinit(reseed);
 		return err;
 	}
-	note_success(reseed, RESEED_START, boottime_ms());
+	note_success(reseed, RESEED_START, epoch->moves, boottime_ms());
 	return 0;
 }
 
@@ -173,11 +232,6 @@ void reseed_deinit(struct reseed *reseed)
 void reseed_want(struct reseed *reseed, enum reseed_reason reason)
 {
 	reseed->pending = reason;
-}
-
-const char *reseed_reason_name(enum reseed_reason reason)
-{
-	return reseed_reason_names[reason];
 }
 
 int64_t reseed_age_ms(const struct reseed *reseed)

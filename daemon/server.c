@@ -102,9 +102,9 @@ static void accept_again(struct ev_loop *loop, ev_timer *timer, int events)
 }
 
 /* false: no more for now. */
-static bool server_accept(struct server *server, int listen_fd)
+static bool server_accept(struct server *server, const struct server_listener *listener)
 {
-	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(listener->watcher.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct ucred peer;
 	socklen_t peer_bytes = sizeof(peer);
 	struct conn *conn;
@@ -120,7 +120,7 @@ static bool server_accept(struct server *server, int listen_fd)
 		close(fd);
 		return true;
 	}
-	conn = conn_new(&server->shared, fd, peer.uid);
+	conn = conn_new(&server->shared, fd, peer.uid, listener->control);
 	if (!conn) {
 		accept_pause(server, strerror(ENOMEM));
 		return false;
@@ -144,7 +144,7 @@ static void listener_ready(struct ev_loop *loop, ev_io *watcher, int events)
 		return;
 	}
 	for (int i = 0; i < SERVER_ACCEPT_BURST; i++)
-		if (!server_accept(listener->server, watcher->fd))
+		if (!server_accept(listener->server, listener))
 			break;
 }
 
@@ -178,7 +178,16 @@ static void stop_late(struct ev_loop *loop, ev_timer *timer, int events)
 	ev_break(loop, EVBREAK_ALL);
 }
 
-/* Once a second. Correctness rests on the pull in reseed_fill(): here the result is not needed. */
+/* Correctness rests on the pull in reseed_fill(); a failed reseed is logged and shown by STATUS. */
+static void look(void *owner)
+{
+	struct server *server = owner;
+	bool serving = reseed_check(server->reseed, EPOCH_ALL) == 0;
+
+	epoch_tick(server->reseed->epoch, serving);
+}
+
+/* Once a second. */
 static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct server *server = timer->data;
@@ -186,8 +195,7 @@ static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)loop;
 	(void)events;
 	service_retry(server->service);
-	if (reseed_check(server->reseed) != 0)
-		return; /* logged and shown by STATUS; tried again at the next tick */
+	look(server);
 }
 
 static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
@@ -207,7 +215,7 @@ static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
 			continue;
 		}
 		reseed_want(server->reseed, RESEED_REQUEST);
-		if (reseed_check(server->reseed) == 0)
+		if (reseed_check(server->reseed, EPOCH_ALL) == 0)
 			log_info("reseeded on SIGHUP");
 	}
 }
@@ -246,18 +254,20 @@ static int guard_linger(void)
 	return 0;
 }
 
-static int init_listeners(struct server *server, const int *fds, size_t count)
+static int init_listeners(struct server *server, const struct server_setup *setup)
 {
 	server->fds_refused = true;
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < setup->socket_count; i++) {
 		struct server_listener *listener = &server->listeners[i];
+		int fd = setup->sockets[i].fd;
 
-		server->fds_refused &= listener_refuses_fds(fds[i]);
+		server->fds_refused &= listener_refuses_fds(fd);
 		listener->server = server;
-		ev_io_init(&listener->watcher, listener_ready, fds[i], EV_READ);
+		listener->control = setup->sockets[i].control;
+		ev_io_init(&listener->watcher, listener_ready, fd, EV_READ);
 		listener->watcher.data = listener;
 	}
-	server->listener_count = count;
+	server->listener_count = setup->socket_count;
 	listeners_start(server);
 	return server->fds_refused ? 0 : guard_linger();
 }
@@ -280,8 +290,18 @@ static int init_watchers(struct server *server)
 	return 0;
 }
 
-int server_init(struct server *server, const int *listen_fds, size_t count, struct reseed *reseed,
-		struct service *service, bool use_memfd_secret)
+static void init_shared(struct server *server, int page_fd)
+{
+	server->shared.loop = server->loop;
+	server->shared.reseed = server->reseed;
+	server->shared.scratch = server->scratch.data;
+	server->shared.page_fd = page_fd;
+	server->shared.status_text = status_text;
+	server->shared.ended = conn_ended;
+	server->shared.owner = server;
+}
+
+int server_init(struct server *server, const struct server_setup *setup)
 {
 	int err;
 
@@ -289,12 +309,12 @@ int server_init(struct server *server, const int *listen_fds, size_t count, stru
 	server->signal_watcher.fd = -1;
 	server->started_at_ms = monotonic_ms();
 	server->pause_logged_at_ms = -SERVER_PAUSE_LOG_MS;
-	server->reseed = reseed;
-	server->service = service;
+	server->reseed = setup->reseed;
+	server->service = setup->service;
 	/* One heap that grows by brk() alone: mapping and remapping stay out of the sandbox. */
 	mallopt(M_MMAP_MAX, 0);
 
-	err = secmem_alloc(&server->scratch, CONN_SCRATCH_BYTES, use_memfd_secret);
+	err = secmem_alloc(&server->scratch, CONN_SCRATCH_BYTES, setup->use_memfd_secret);
 	if (err) {
 		log_error(
 		    "cannot lock %u bytes of memory: raise the limit on locked memory (ulimit -l, "
@@ -308,17 +328,16 @@ int server_init(struct server *server, const int *listen_fds, size_t count, stru
 		err = -ENOMEM;
 		goto fail;
 	}
-	server->shared.loop = server->loop;
-	server->shared.reseed = reseed;
-	server->shared.scratch = server->scratch.data;
-	server->shared.status_text = status_text;
-	server->shared.ended = conn_ended;
-	server->shared.owner = server;
+	init_shared(server, setup->page_fd);
 	err = init_watchers(server);
 	if (!err)
-		err = init_listeners(server, listen_fds, count);
-	if (!err)
+		err = init_listeners(server, setup);
+	if (!err) {
+		epoch_watch_start(&server->epoch_watch, server->loop, server->reseed->epoch, look,
+				  server);
+		look(server);
 		return 0;
+	}
 fail:
 	log_error("cannot set up the server: %s", strerror(-err));
 	server_deinit(server);
@@ -340,6 +359,7 @@ void server_deinit(struct server *server)
 	}
 	if (server->loop) {
 		listeners_stop(server);
+		epoch_watch_stop(&server->epoch_watch);
 		ev_loop_destroy(server->loop);
 		if (server->signal_watcher.fd >= 0)
 			close(server->signal_watcher.fd);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "daemon/conn.h"
+#include "daemon/epoch_watch.h"
 #include "daemon/reseed.h"
 #include "daemon/service.h"
 #include "host/secmem.h"
@@ -22,6 +23,20 @@ struct server;
 struct server_listener {
 	ev_io watcher;
 	struct server *server;
+	bool control;
+};
+
+/* What a server works with; all of it the caller's, and to outlive the server. */
+struct server_setup {
+	struct {
+		int fd;       /* listening */
+		bool control; /* who connects here may bump and reseed */
+	} sockets[SERVER_LISTENERS_MAX];
+	size_t socket_count;
+	int page_fd; /* of the epoch page, read-only, for clients; -1: none is published */
+	struct reseed *reseed;
+	struct service *service;
+	bool use_memfd_secret;
 };
 
 /* Facts of the start that never change afterwards; shown by STATUS. */
@@ -57,15 +72,15 @@ struct server {
 	ev_timer pause_timer; /* accept again */
 	ev_timer tick_timer;  /* what must happen on an idle daemon as well */
 	ev_timer stop_timer;  /* the longest a clean stop may take */
+	struct epoch_watch epoch_watch;
 };
 
 /*
- * Sets everything up: loop, scratch, watchers for the count listening descriptors (which stay
- * the caller's) and for signals, which from then on are blocked and read from a
- * descriptor. reseed and service must outlive the server. 0 or a negative errno after a log line.
+ * Sets everything up: loop, scratch, watchers for the listening descriptors, for the detectors of
+ * setup->reseed->epoch, and for signals, which from then on are blocked and read from a descriptor.
+ * Takes the lease on the epoch page. 0 or a negative errno after a log line.
  */
-int server_init(struct server *server, const int *listen_fds, size_t count, struct reseed *reseed,
-		struct service *service, bool use_memfd_secret);
+int server_init(struct server *server, const struct server_setup *setup);
 
 /* Serves until SIGTERM or SIGINT, then finishes the frames begun, for SERVER_STOP_S at most. */
 void server_run(struct server *server);

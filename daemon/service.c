@@ -1,8 +1,9 @@
 /*
  * Owns: the notification socket. May touch: NOTIFY_SOCKET, LISTEN_FDS, passed descriptors.
  * Never does: block on the manager, or let its absence matter. The only file that includes
- * systemd headers. sd_notify(3) itself is not used: it opens a socket for each message, which
- * the sandbox forbids, and can block on a manager that does not read.
+ * systemd headers. sd_notify(3) itself is not used by the service: it opens a socket for each
+ * message, which the sandbox forbids, and can block on a manager that does not read. Only what
+ * stores descriptors, in a process of its own, uses it.
  */
 #include "daemon/service.h"
 
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -69,35 +71,90 @@ void service_deinit(struct service *service)
 	service->notify_fd = -1;
 }
 
-int service_listen_fds(int *fds, size_t max)
+/* The place of name in names, or count. */
+static size_t place_of(const char *name, const char *const names[], size_t count)
 {
-	int n = sd_listen_fds(1);
-	int fd;
+	size_t i = 0;
 
+	while (i < count && strcmp(name, names[i]) != 0)
+		i++;
+	return i;
+}
+
+static int take_socket(struct service_sockets *sockets, int fd, const char *name)
+{
+	if (sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) <= 0) {
+		log_error("descriptor %d (%.64s) passed by the service manager is not a listening "
+			  "UNIX stream socket (ListenStream= with a path)",
+			  fd, name);
+		return -EINVAL;
+	}
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+		log_error("cannot set up descriptor %d: %s", fd, strerror(errno));
+		return -EINVAL;
+	}
+	if (strcmp(name, SERVICE_CONTROL_NAME) == 0)
+		sockets->control_fds[sockets->control_count++] = fd;
+	else
+		sockets->public_fds[sockets->public_count++] = fd;
+	return 0;
+}
+
+static int take_kept(int *kept, int fd, const char *name)
+{
+	/* Which of the two is the newer one is nowhere said. */
+	if (*kept >= 0) {
+		log_error("two descriptors named %s were passed by the service manager", name);
+		return -EINVAL;
+	}
+	*kept = fd;
+	return 0;
+}
+
+/* fd_names: of the n descriptors from SD_LISTEN_FDS_START on. How many sockets, or -EINVAL. */
+static int sort_fds(struct service_sockets *sockets, int n, char **fd_names,
+		    const char *const names[], int kept[], size_t count)
+{
+	size_t place, others = 0;
+	int fd, err = 0;
+
+	for (int i = 0; i < n; i++)
+		others += place_of(fd_names[i], names, count) == count;
+	if (others > SERVICE_SOCKETS_MAX) {
+		log_error("%zu sockets passed by the service manager; rngd takes at most %u",
+			  others, SERVICE_SOCKETS_MAX);
+		return -EINVAL;
+	}
+	for (int i = 0; i < n && !err; i++) {
+		fd = SD_LISTEN_FDS_START + i;
+		place = place_of(fd_names[i], names, count);
+		if (place < count)
+			err = take_kept(&kept[place], fd, fd_names[i]);
+		else
+			err = take_socket(sockets, fd, fd_names[i]);
+	}
+	return err ? err : (int)others;
+}
+
+int service_listen_fds(struct service_sockets *sockets, const char *const names[], int kept[],
+		       size_t count)
+{
+	char **fd_names = NULL;
+	int n = sd_listen_fds_with_names(1, &fd_names); /* sets close-on-exec too */
+
+	*sockets = (struct service_sockets){0};
+	for (size_t i = 0; i < count; i++)
+		kept[i] = -1;
 	if (n < 0) {
 		log_error("the sockets passed by the service manager cannot be used: %s",
 			  strerror(-n));
 		return -EINVAL;
 	}
-	if ((size_t)n > max) {
-		log_error("%d sockets passed by the service manager; rngd takes at most %zu", n,
-			  max);
-		return -EINVAL;
-	}
-	for (int i = 0; i < n; i++) {
-		fd = SD_LISTEN_FDS_START + i;
-		if (sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) <= 0) {
-			log_error("descriptor %d passed by the service manager is not a listening "
-				  "UNIX stream socket (ListenStream= with a path)",
-				  fd);
-			return -EINVAL;
-		}
-		if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
-			log_error("cannot set up descriptor %d: %s", fd, strerror(errno));
-			return -EINVAL;
-		}
-		fds[i] = fd;
-	}
+	if (n > 0)
+		n = sort_fds(sockets, n, fd_names, names, kept, count);
+	for (char **name = fd_names; name && *name; name++)
+		free(*name);
+	free(fd_names);
 	return n;
 }
 
@@ -125,4 +182,44 @@ void service_notify(struct service *service, const char *state)
 	service_retry(service);
 	if (service->pending && service->notify_fd >= 0)
 		log_warning("the service manager does not read; trying again each second");
+}
+
+/* Longest message: a name of systemd's has 255 bytes at most. */
+#define SERVICE_STATE_BYTES 320
+
+/* How long the manager may take to do what it was told. */
+#define SERVICE_STORED_TIMEOUT_US 5000000u
+
+/* Passes fd along, unless it is -1. */
+static int tell(const char *order, const char *name, int fd)
+{
+	char state[SERVICE_STATE_BYTES];
+	int said;
+
+	if ((size_t)snprintf(state, sizeof(state), "%s\nFDNAME=%s", order, name) >= sizeof(state))
+		return -ENAMETOOLONG;
+	said = sd_pid_notify_with_fds(0, 0, state, &fd, fd >= 0 ? 1 : 0);
+	if (said == 0)
+		return -ENOTCONN;
+	return said < 0 ? said : 0;
+}
+
+int service_forget_fd(const char *name)
+{
+	return tell("FDSTOREREMOVE=1", name, -1);
+}
+
+int service_store_fd(const char *name, int fd)
+{
+	/* Not to be polled: a kernel log that is overrun reports an error, and would be dropped. */
+	return tell("FDSTORE=1\nFDPOLL=0", name, fd);
+}
+
+int service_stored(void)
+{
+	int said = sd_notify_barrier(0, SERVICE_STORED_TIMEOUT_US);
+
+	if (said == 0)
+		return -ENOTCONN;
+	return said < 0 ? said : 0;
 }

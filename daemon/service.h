@@ -1,6 +1,6 @@
 /*
- * daemon/service - what a service manager gives and wants: passed sockets, readiness.
- * Everything works without one.
+ * daemon/service - what a service manager gives and wants: passed sockets and files, readiness,
+ * and files to keep for the next process. Everything works without one.
  */
 #ifndef DAEMON_SERVICE_H
 #define DAEMON_SERVICE_H
@@ -21,13 +21,29 @@ void service_init(struct service *service);
 /* Closes it. */
 void service_deinit(struct service *service);
 
+/* Listening sockets a manager may pass, of both kinds together. */
+#define SERVICE_SOCKETS_MAX 8u
+
+/* The name of a socket for control; one of any other name is for the public. */
+#define SERVICE_CONTROL_NAME "control"
+
+struct service_sockets {
+	int public_fds[SERVICE_SOCKETS_MAX];
+	size_t public_count;
+	int control_fds[SERVICE_SOCKETS_MAX];
+	size_t control_count;
+};
+
 /*
- * Collects the listening UNIX stream sockets passed by the manager (sd_listen_fds(3)) and
- * sets them close-on-exec and non-blocking. The caller owns them.
- * Returns how many, 0 without a manager, or -EINVAL after a log line when something else was
- * passed or more than max.
+ * Sorts what the manager passed (sd_listen_fds_with_names(3)): a descriptor named names[i] goes to
+ * kept[i], which is -1 without one, whatever it is; the others must be listening UNIX stream
+ * sockets. All are set close-on-exec, sockets non-blocking too. The caller owns them.
+ * Returns how many sockets, 0 without a manager, or -EINVAL after a log line when something else
+ * was passed, a name of names[] twice, or more sockets than SERVICE_SOCKETS_MAX; *sockets and
+ * kept[] are then not to be used, and the descriptors are left as they are.
  */
-int service_listen_fds(int *fds, size_t max);
+int service_listen_fds(struct service_sockets *sockets, const char *const names[], int kept[],
+		       size_t count);
 
 /* How many descriptors, from number 3 on, a manager has passed to this process. Consumes nothing.
  */
@@ -42,5 +58,19 @@ void service_notify(struct service *service, const char *state);
 
 /* Sends what is still pending, if anything. To be called now and then. */
 void service_retry(struct service *service);
+
+/*
+ * For a process that the manager starts ahead of the service (ExecStartPre=), not for the service
+ * itself: these find the manager anew each time, and may wait for it. 0; -ENOTCONN without a
+ * manager; or a negative errno. What the manager made of it cannot be known.
+ *
+ * service_forget_fd(): the manager closes every descriptor it keeps under this name.
+ * service_store_fd(): it keeps a copy of fd, whatever becomes of it, and passes it to the service
+ * under this name. service_stored(): waits until what was said before is done, a few seconds
+ * at most: -ETIMEDOUT.
+ */
+int service_forget_fd(const char *name);
+int service_store_fd(const char *name, int fd);
+int service_stored(void);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/epoch_file.h"
 #include "daemon/server.h"
 
 struct status {
@@ -55,10 +56,11 @@ static void put_string(struct status *status, const char *name, const char *valu
 static void put_reseed(struct status *status, const struct reseed *reseed)
 {
 	put_number(status, "reseed.count", reseed->count);
-	put_string(status, "reseed.last_reason", reseed_reason_name(reseed->last_reason));
+	put_string(status, "reseed.last_reason", reseed->last_reason);
 	put_number(status, "reseed.age_ms", (uint64_t)reseed_age_ms(reseed));
 	put_number(status, "reseed.interval_ms", (uint64_t)reseed->interval_ms);
 	put_number(status, "reseed.output_bytes", reseed->bytes_since_seed);
+	put_number(status, "reseed.restarts", reseed->restarts);
 	put_number(status, "reseed.failures", reseed->failures);
 	put_string(status, "reseed.error", reseed->error ? strerror(-reseed->error) : "none");
 }
@@ -76,6 +78,37 @@ static void put_sources(struct status *status, const struct entropy *entropy)
 
 		snprintf(name, sizeof(name), "source.%s", entropy_name(i));
 		put_string(status, name, states[entropy->states[i]]);
+	}
+}
+
+static void put_epoch(struct status *status, const struct server *server)
+{
+	const struct epoch *epoch = server->reseed->epoch;
+	const struct epoch_page *page = epoch->file->page;
+
+	put_flag(status, "epoch.published", server->shared.page_fd >= 0);
+	put_number(status, "epoch.word", epoch_page_epoch(page));
+	put_number(status, "epoch.look_again", epoch_page_look_again(page));
+	put_string(status, "epoch.mover", epoch->mover);
+	put_number(status, "epoch.bumps", epoch->bumps);
+	put_flag(status, "epoch.kernel_reseed_awaited", epoch_follows(epoch));
+}
+
+static void put_detectors(struct status *status, const struct epoch *epoch)
+{
+	for (size_t i = 0; i < EPOCH_ROWS; i++) {
+		const struct epoch_detector *detector = &epoch->detectors[i];
+		const char *name = detector->ops->name;
+
+		put(status, "detector.%s.state=\"%s\"\n", name, epoch_state_name(detector->state));
+		if (detector->state != EPOCH_ACTIVE)
+			put(status, "detector.%s.why=\"%s\"\n", name, detector->why);
+		put(status, "detector.%s.says=\"%s\"\n", name,
+		    detector->ops->says_cloned ? "cloned" : "reseed");
+		if (detector->ops->says_cloned)
+			put(status, "detector.%s.cloned=%llu\n", name,
+			    (unsigned long long)detector->cloned);
+		put(status, "detector.%s.aged=%llu\n", name, (unsigned long long)detector->aged);
 	}
 }
 
@@ -105,13 +138,15 @@ size_t status_text(void *owner, char *text, size_t size)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	put_string(&status, "version", RNGD_VERSION);
 	put_string(&status, "state", server->reseed->error ? "refusing" : "serving");
-	put_number(&status, "generation", server->reseed->generation);
+	put_number(&status, "generation", server->reseed->epoch->generation);
 	put_number(
 	    &status, "uptime_ms",
 	    (uint64_t)((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - server->started_at_ms));
 	put_string(&status, "keystream", server->facts.keystream);
 	put_reseed(&status, server->reseed);
 	put_sources(&status, &server->reseed->entropy);
+	put_epoch(&status, server);
+	put_detectors(&status, server->reseed->epoch);
 	put_protection(&status, server);
 	put_number(&status, "server.connections", server->conn_count);
 	put_number(&status, "server.accepted", server->accepted);

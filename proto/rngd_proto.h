@@ -2,12 +2,21 @@
  * proto/rngd_proto - every number of the rngd protocol. PROTOCOL.md says what they mean.
  *
  * Version history
- *   1  GET, STATUS.
+ *   1  GET, STATUS; later, still 1: LOOK, PAGE, BUMP, RESEED (an older daemon answers OPCODE).
  */
 #ifndef PROTO_RNGD_PROTO_H
 #define PROTO_RNGD_PROTO_H
 
 #define RNGD_PROTO_DEFAULT_SOCKET "/run/rngd/rngd.sock"
+
+/*
+ * The control socket and the epoch page: these beside the default socket, else the path of
+ * the socket in use with a suffix.
+ */
+#define RNGD_PROTO_DEFAULT_CONTROL "/run/rngd/control"
+#define RNGD_PROTO_DEFAULT_EPOCH   "/run/rngd/epoch"
+#define RNGD_PROTO_CONTROL_SUFFIX  ".control"
+#define RNGD_PROTO_EPOCH_SUFFIX    ".epoch"
 
 /* Versions this build speaks; a request names the one it is written in. */
 #define RNGD_PROTO_VERSION_MIN 1u
@@ -40,11 +49,20 @@
 
 #define RNGD_PROTO_GET_BODY_BYTES 4u
 
+/* What a host's word must bring to tell siblings apart: a 256-bit seed at least. */
+#define RNGD_PROTO_BUMP_MIN_BYTES 32u
+#define RNGD_PROTO_BUMP_MAX_BYTES 1024u
+
 /* Opcodes; a reply repeats the request's. */
 enum rngd_proto_opcode {
 	RNGD_PROTO_OP_NONE = 0,   /* only in replies: the request could not be read */
 	RNGD_PROTO_OP_GET = 1,    /* body: u32 count of bytes, 1 to 2^32 - 1 */
 	RNGD_PROTO_OP_STATUS = 2, /* no body */
+	RNGD_PROTO_OP_LOOK = 3,   /* no body; every detector is asked before the answer */
+	RNGD_PROTO_OP_PAGE = 4,   /* no body; the answer carries a descriptor of the epoch page */
+	/* On the control socket only. */
+	RNGD_PROTO_OP_BUMP = 5,   /* body: nothing, or bytes that no sibling was given */
+	RNGD_PROTO_OP_RESEED = 6, /* no body */
 };
 
 /* Status of a reply frame; anything but OK ends the request. */
@@ -56,6 +74,11 @@ enum rngd_proto_status {
 	RNGD_PROTO_E_BODY = 4,        /* body's size or content wrong for this opcode */
 	RNGD_PROTO_E_FLAGS = 5,       /* a flag this daemon does not know */
 	RNGD_PROTO_E_UNAVAILABLE = 6, /* no bytes now: the last reseed failed; STATUS says why */
+	RNGD_PROTO_E_AGAIN = 7,       /* the state aged again and again while bytes were made */
+	RNGD_PROTO_E_PERMISSION = 8,  /* this operation belongs on the control socket */
+	RNGD_PROTO_E_NO_PAGE = 9,     /* the daemon publishes no epoch page */
+	RNGD_PROTO_E_IDENTICAL =
+	    10, /* a bump without bytes, and nothing else to tell siblings apart */
 };
 
 /* Reply flags. */

@@ -12,6 +12,9 @@
 /* 32-bit ABIs make other calls (mmap2, clock_gettime64): better no build than a dead daemon. */
 _Static_assert(sizeof(void *) == 8, "the table is for 64-bit kernels' own ABI");
 
+/* EPOCH_PAGE_POKE_OFFSET of proto/epoch_page.h, which this room does not know; a test compares. */
+#define POLICY_POKE_OFFSET 2048
+
 #define CALL(name_) __NR_##name_, #name_
 
 /* The upper half of a register that carries an int is not defined: only the lower is compared. */
@@ -22,6 +25,15 @@ _Static_assert(sizeof(void *) == 8, "the table is for 64-bit kernels' own ABI");
 #define IS_NULL(arg_)                                         \
 	{                                                     \
 		.arg = (arg_), .mask = UINT64_MAX, .value = 0 \
+	}
+#define IS_LONG(arg_, value_)                                        \
+	{                                                            \
+		.arg = (arg_), .mask = UINT64_MAX, .value = (value_) \
+	}
+/* No bit but these may be set. */
+#define HAS_ONLY(arg_, bits_)                                                      \
+	{                                                                          \
+		.arg = (arg_), .mask = UINT32_MAX & ~(unsigned)(bits_), .value = 0 \
 	}
 /* Numbers 0 to 7 are the fixed clocks; negative ones reach a device through a descriptor. */
 #define IS_FIXED_CLOCK(arg_)                                        \
@@ -41,7 +53,8 @@ static const struct policy_row rows[] = {
      {IS_FIXED_CLOCK(0)},
      "clock = 0 to 7",
      "timers, the age of the state; a real call where the vDSO has no usable clock"},
-    {CALL(read), {{0}}, "any", "the signal descriptor"},
+    {CALL(read), {{0}}, "any", "the signal descriptor, the kernel log, the clocks' alarm"},
+    {CALL(pread64), {IS_LONG(3, 0)}, "offset = 0", "the machine's generation ID"},
 
     /* Connections. No address is ever given, so no socket but a connected one is of use. */
     {CALL(accept4),
@@ -60,10 +73,21 @@ static const struct policy_row rows[] = {
      {IS_INT(3, MSG_DONTWAIT | MSG_NOSIGNAL), IS_NULL(4)},
      "flags = MSG_DONTWAIT + MSG_NOSIGNAL, addr = NULL",
      "replies; messages to the service manager; log lines to a socket"},
+    {CALL(sendmsg),
+     {IS_INT(2, MSG_DONTWAIT | MSG_NOSIGNAL)},
+     "flags = MSG_DONTWAIT + MSG_NOSIGNAL",
+     "the descriptor of the epoch page, to who asks for it"},
     {CALL(close), {{0}}, "any", "a connection ends; everything at the end"},
 
     /* The generator and the log. */
-    {CALL(getrandom), {IS_INT(2, GRND_NONBLOCK)}, "flags = GRND_NONBLOCK", "reseeds"},
+    {CALL(getrandom),
+     {HAS_ONLY(2, GRND_NONBLOCK)},
+     "flags = 0 or GRND_NONBLOCK",
+     "reseeds; the vDSO, which asks without flags when the kernel's generator was reseeded"},
+    {CALL(pwrite64),
+     {IS_LONG(2, 1), IS_LONG(3, POLICY_POKE_OFFSET)},
+     "count = 1, offset = 2048",
+     "wakes who watches the epoch page with inotify"},
 #ifndef RNGD_SANITIZER
     {CALL(write), {IS_INT(0, 2)}, "fd = 2", "the log"},
 #endif

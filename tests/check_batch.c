@@ -12,12 +12,14 @@
 #include "daemon/conn.h"
 #include "daemon/reseed.h"
 #include "proto/wire.h"
+#include "tests/quiet_epoch.h"
 
 #define STREAM_BYTES (8u << 20)
 #define ROUNDS       3000
 
 /* One side of the simulation: the connection, and what the peer has read so far. */
 struct peer {
+	struct quiet_epoch quiet;
 	struct reseed reseed;
 	struct conn_shared shared;
 	struct conn conn;
@@ -40,7 +42,8 @@ static struct peer *peer_new(void)
 	struct peer *peer = calloc(1, sizeof(*peer));
 
 	ck_assert_ptr_nonnull(peer);
-	ck_assert_int_eq(reseed_init(&peer->reseed, 60000, true), 0);
+	quiet_epoch_init(&peer->quiet);
+	ck_assert_int_eq(reseed_init(&peer->reseed, &peer->quiet.epoch, 60000, true), 0);
 	ck_assert_int_eq(secmem_alloc(&peer->scratch, CONN_SCRATCH_BYTES, true), 0);
 	peer->stream = malloc(STREAM_BYTES);
 	ck_assert_ptr_nonnull(peer->stream);
@@ -55,6 +58,7 @@ static void peer_free(struct peer *peer)
 {
 	free(peer->conn.out);
 	reseed_deinit(&peer->reseed);
+	quiet_epoch_deinit(&peer->quiet);
 	secmem_free(&peer->scratch);
 	free(peer->stream);
 	free(peer);
@@ -242,7 +246,7 @@ START_TEST(a_begun_frame_does_not_outlive_its_generation)
 	ask(peer, RNGD_PROTO_OP_GET, 1, 1000);
 	ck_assert_int_eq(turn(peer, 500), 0);
 	ck_assert_uint_eq(peer->conn.frame_owed, 1000 + RNGD_PROTO_REPLY_HEAD_BYTES - 500);
-	peer->reseed.generation++;
+	peer->quiet.epoch.generation++;
 	ck_assert_int_eq(turn(peer, SIZE_MAX), -ECONNRESET);
 	peer_free(peer);
 }
@@ -256,7 +260,7 @@ START_TEST(a_begun_head_does_not_outlive_its_generation)
 	ask(peer, RNGD_PROTO_OP_GET, 1, 1000);
 	ck_assert_int_eq(turn(peer, 5), 0);
 	ck_assert_uint_eq(peer->conn.out_bytes, RNGD_PROTO_REPLY_HEAD_BYTES - 5);
-	peer->reseed.generation++;
+	peer->quiet.epoch.generation++;
 	ck_assert_int_eq(turn(peer, SIZE_MAX), -ECONNRESET);
 	peer_free(peer);
 }
@@ -269,10 +273,10 @@ START_TEST(a_frame_not_begun_is_made_under_the_new_generation)
 
 	ask(peer, RNGD_PROTO_OP_GET, 1, 1000);
 	ck_assert_int_eq(turn(peer, 0), 0);
-	peer->reseed.generation++;
+	peer->quiet.epoch.generation++;
 	ck_assert_int_eq(turn(peer, SIZE_MAX), 0);
 	ck_assert_int_eq(wire_decode_reply(peer->stream, &reply), WIRE_OK);
-	ck_assert_uint_eq(reply.generation, peer->reseed.generation);
+	ck_assert_uint_eq(reply.generation, peer->quiet.epoch.generation);
 	peer_free(peer);
 }
 END_TEST

@@ -169,7 +169,7 @@ START_TEST(message_reads_back)
 	size_t message_bytes;
 
 	memset(message, 0xee, sizeof(message));
-	ck_assert_int_eq(entropy_gather(&entropy, true, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, true, NULL, 0, message, &message_bytes), 0);
 	parse(message_bytes, items);
 	ck_assert(items[ENTROPY_ID_KERNEL].present);
 	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].len, KERNEL_BYTES);
@@ -192,7 +192,7 @@ START_TEST(states_match_the_machine)
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	parse(message_bytes, items);
 	for (size_t i = 0; i < ENTROPY_SOURCES; i++) {
 		enum entropy_state state = entropy.states[i];
@@ -223,13 +223,13 @@ START_TEST(no_source_repeats_itself)
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	memcpy(kept, message, sizeof(kept));
 	parse(message_bytes, first);
 	for (size_t id = 1; id <= ENTROPY_SOURCES; id++)
 		if (first[id].present)
 			first[id].bytes = kept + (first[id].bytes - message);
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	parse(message_bytes, second);
 	for (size_t id = 1; id <= ENTROPY_SOURCES; id++)
 		if (first[id].present && second[id].present)
@@ -247,7 +247,7 @@ START_TEST(kernel_bytes_are_taken_as_they_are)
 	size_t message_bytes;
 
 	take_kernel_away(answers, 1);
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	parse(message_bytes, items);
 	ck_assert_uint_eq(kernel.call_count, 1);
 	ck_assert_uint_eq(kernel.calls[0].len, KERNEL_BYTES);
@@ -265,8 +265,8 @@ START_TEST(blocks_only_when_told)
 	size_t message_bytes;
 
 	take_kernel_away(answers, 2);
-	ck_assert_int_eq(entropy_gather(&entropy, true, message, &message_bytes), 0);
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, true, NULL, 0, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	ck_assert_uint_eq(kernel.calls[0].flags, 0);
 	ck_assert_uint_eq(kernel.calls[1].flags, GRND_NONBLOCK);
 }
@@ -282,7 +282,7 @@ START_TEST(interruption_is_no_failure)
 	size_t message_bytes;
 
 	take_kernel_away(answers, 4);
-	ck_assert_int_eq(entropy_gather(&entropy, true, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, true, NULL, 0, message, &message_bytes), 0);
 	ck_assert_uint_eq(kernel.call_count, 4);
 	ck_assert_uint_eq(kernel.calls[1].len, KERNEL_BYTES);
 	ck_assert_uint_eq(kernel.calls[3].len, KERNEL_BYTES - 5);
@@ -317,7 +317,8 @@ START_TEST(without_the_kernel_there_is_no_message)
 
 	memset(message, 0xee, sizeof(message));
 	take_kernel_away(expected->answers, expected->answer_count);
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), expected->err);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes),
+			 expected->err);
 	ck_assert_uint_eq(kernel.call_count, expected->answer_count);
 	ck_assert_uint_eq(message_bytes, 0);
 	assert_wiped();
@@ -335,8 +336,8 @@ START_TEST(failure_is_not_remembered)
 	size_t message_bytes;
 
 	take_kernel_away(answers, 2);
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), -EIO);
-	ck_assert_int_eq(entropy_gather(&entropy, false, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), -EIO);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	ck_assert_int_eq(entropy.states[0], ENTROPY_ACTIVE);
 	parse(message_bytes, items);
 	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].bytes[0], 0x44);

@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 
+#include "proto/epoch_page.h"
 #include "tests/confined.h"
 
 #define DOCUMENT     "doc/sandbox.md" /* from the top of the tree */
@@ -44,7 +45,12 @@ static const struct call wanted_by_attackers[] = {
     {SYS_recvfrom, {0, 0, 0, MSG_DONTWAIT}},
     {SYS_recvmsg, {0, 0, 0}},
     {SYS_recvmsg, {0, 0, MSG_DONTWAIT | MSG_PEEK}},
-    {SYS_sendmsg, {0, 0, SEND_FLAGS}},
+    {SYS_sendmsg, {0, 0, 0}},
+    {SYS_sendmsg, {0, 0, MSG_DONTWAIT}},
+    {SYS_pread64, {0, 0, 16, 1}},
+    {SYS_pwrite64, {0, 0, 2, EPOCH_PAGE_POKE_OFFSET}},
+    {SYS_pwrite64, {0, 0, 1, 0}},
+    {SYS_getrandom, {0, 0, GRND_RANDOM}},
     {SYS_sendto, {0, 0, 0, 0}},
     {SYS_sendto, {0, 0, 0, MSG_DONTWAIT}},
     {SYS_sendto, {0, 0, 0, SEND_FLAGS, 4096, 16}},
@@ -52,7 +58,6 @@ static const struct call wanted_by_attackers[] = {
     {SYS_recvmsg, {0}},
     {SYS_write, {1, 0, 0}},
     {SYS_write, {3, 0, 0}},
-    {SYS_getrandom, {0, 0, 0}},
     {SYS_getrandom, {0, 0, GRND_INSECURE}},
     {SYS_clock_gettime, {8}},
     {SYS_clock_gettime, {0x80000000}},
@@ -94,6 +99,10 @@ static const struct call needed_by_the_daemon[] = {
     {SYS_getsockopt, {GARBAGE | 4, GARBAGE | SOL_SOCKET, GARBAGE | SO_PEERCRED, 4096, 4096}},
     {SYS_recvmsg, {GARBAGE | 4, 4096, GARBAGE | MSG_DONTWAIT}},
     {SYS_sendto, {GARBAGE | 4, 4096, 16, GARBAGE | SEND_FLAGS, 0, 0}},
+    {SYS_sendmsg, {GARBAGE | 4, 4096, GARBAGE | SEND_FLAGS}},
+    {SYS_pread64, {GARBAGE | 4, 4096, 4096, 0}},
+    {SYS_pwrite64, {GARBAGE | 4, 4096, 1, EPOCH_PAGE_POKE_OFFSET}},
+    {SYS_getrandom, {4096, 32, GARBAGE}}, /* the vDSO's own */
     {SYS_write, {GARBAGE | 2, 4096, 16}},
     {SYS_getrandom, {4096, 32, GARBAGE | GRND_NONBLOCK}},
     {SYS_clock_gettime, {GARBAGE | 7, 4096}},

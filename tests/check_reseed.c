@@ -14,18 +14,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "crypto/rng.h"
+#include "daemon/hash.h"
 #include "daemon/reseed.h"
 #include "host/cpu.h"
+#include "tests/quiet_epoch.h"
 #include "tests/support.h"
 
-#define INTERVAL_MS 60000
-#define OUT_BYTES   4096u
-#define UNTOUCHED   0xee
-#define SCRATCH_END (2 * RNG_KEY_BYTES + ENTROPY_MESSAGE_BYTES)
+#define INTERVAL_MS      60000
+#define OUT_BYTES        4096u
+#define FIRST_GENERATION 1u
+#define UNTOUCHED        0xee
+#define SCRATCH_END      (2 * RNG_KEY_BYTES + ENTROPY_MESSAGE_BYTES)
+
+static const char *const reason_names[] = {
+    [RESEED_AGE] = "age",    [RESEED_VOLUME] = "volume", [RESEED_REQUEST] = "request",
+    [RESEED_EPOCH] = "test", [RESEED_FOLLOW] = "follow",
+};
 
 /* What the last hash was made of. */
 struct hashed {
@@ -38,23 +47,31 @@ struct hashed {
 
 static struct hashed hashed;
 static struct reseed reseed;
+static struct quiet_epoch quiet;
+
+/* What is hashed that is no reseed: a bump's bytes, an event's id. */
+static struct hashed hashed_else;
 
 /* Stands in for libsodium's one-call form to see what goes in; the other form computes it. */
 int crypto_generichash_blake2b(unsigned char *out, size_t outlen, const unsigned char *in,
 			       unsigned long long inlen, const unsigned char *key, size_t keylen)
 {
 	crypto_generichash_blake2b_state state;
+	bool is_reseed = inlen >= ENTROPY_TAG_BYTES && memcmp(in, "rngd reseed v1", 15) == 0;
+	struct hashed *seen = is_reseed ? &hashed : &hashed_else;
 
-	ck_assert(keylen == RNG_KEY_BYTES && outlen == RNG_KEY_BYTES);
-	ck_assert_uint_le(inlen, sizeof(hashed.message));
-	memcpy(hashed.key, key, keylen);
-	memcpy(hashed.message, in, (size_t)inlen);
-	hashed.message_bytes = (size_t)inlen;
-	hashed.count++;
+	ck_assert((keylen == RNG_KEY_BYTES || !is_reseed) && outlen == RNG_KEY_BYTES);
+	ck_assert_uint_le(inlen, sizeof(seen->message));
+	ck_assert_uint_le(keylen, sizeof(seen->key));
+	if (keylen > 0)
+		memcpy(seen->key, key, keylen);
+	memcpy(seen->message, in, (size_t)inlen);
+	seen->message_bytes = (size_t)inlen;
+	seen->count++;
 	crypto_generichash_blake2b_init(&state, key, keylen, outlen);
 	crypto_generichash_blake2b_update(&state, in, inlen);
 	crypto_generichash_blake2b_final(&state, out, outlen);
-	memcpy(hashed.out, out, outlen);
+	memcpy(seen->out, out, outlen);
 	return 0;
 }
 
@@ -74,24 +91,31 @@ static bool all_bytes_are(const void *bytes, size_t len, uint8_t value)
 static void setup(void)
 {
 	ck_assert_int_ge(sodium_init(), 0);
-	ck_assert_int_eq(reseed_init(&reseed, INTERVAL_MS, true), 0);
+	quiet_epoch_init(&quiet);
+	ck_assert_int_eq(reseed_init(&reseed, &quiet.epoch, INTERVAL_MS, true), 0);
 }
 
 static void teardown(void)
 {
 	reseed_deinit(&reseed);
 	ck_assert_ptr_null(reseed.mem.data);
+	quiet_epoch_deinit(&quiet);
 }
 
 /* Serves, and says how many reseeds that took. */
-static uint64_t reseeds_of_a_fill(size_t len)
+static uint64_t reseeds_under(size_t len, uint64_t expected_generation)
 {
 	uint64_t count = reseed.count, generation = 0;
 	uint8_t out[OUT_BYTES];
 
 	ck_assert_int_eq(reseed_fill(&reseed, out, len, &generation), 0);
-	ck_assert_uint_eq(generation, RESEED_FIRST_GENERATION);
+	ck_assert_uint_eq(generation, expected_generation);
 	return reseed.count - count;
+}
+
+static uint64_t reseeds_of_a_fill(size_t len)
+{
+	return reseeds_under(len, FIRST_GENERATION);
 }
 
 START_TEST(first_seed)
@@ -99,10 +123,10 @@ START_TEST(first_seed)
 	static const uint8_t zero[RNG_KEY_BYTES];
 
 	ck_assert_uint_eq(reseed.count, 1);
-	ck_assert_int_eq(reseed.last_reason, RESEED_START);
+	ck_assert_str_eq(reseed.last_reason, "start");
 	ck_assert_int_eq(reseed.error, 0);
 	ck_assert_uint_eq(reseed.failures, 0);
-	ck_assert_uint_eq(reseed.generation, RESEED_FIRST_GENERATION);
+	ck_assert_uint_eq(quiet.epoch.generation, FIRST_GENERATION);
 	ck_assert_uint_eq(reseed.bytes_since_seed, 0);
 	ck_assert_int_ge(reseed_age_ms(&reseed), 0);
 	ck_assert_int_lt(reseed_age_ms(&reseed), INTERVAL_MS);
@@ -121,7 +145,7 @@ START_TEST(reseed_mixes_into_the_old_key)
 	for (unsigned i = 2; i < 10; i++) {
 		memcpy(old, key(), sizeof(old));
 		reseed_want(&reseed, RESEED_REQUEST);
-		ck_assert_int_eq(reseed_check(&reseed), 0);
+		ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
 		ck_assert_uint_eq(hashed.count, i);
 		ck_assert_mem_eq(hashed.key, old, sizeof(old));
 		ck_assert_uint_gt(hashed.message_bytes, ENTROPY_TAG_BYTES);
@@ -182,7 +206,7 @@ START_TEST(nothing_is_done_before_it_is_due)
 	memcpy(old, key(), sizeof(old));
 	reseed.seeded_at_ms -= INTERVAL_MS / 2;
 	reseed.bytes_since_seed = RESEED_MAX_BYTES - 1;
-	ck_assert_int_eq(reseed_check(&reseed), 0);
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
 	ck_assert_uint_eq(reseed.count, 1);
 	ck_assert_mem_eq(key(), old, sizeof(old));
 	ck_assert_uint_eq(reseeds_of_a_fill(1), 0);
@@ -190,12 +214,23 @@ START_TEST(nothing_is_done_before_it_is_due)
 }
 END_TEST
 
+/* As after a clone whose own reseed is done, a second later. */
+static void follow(void)
+{
+	quiet.epoch.follow_until_ms = support_now_ms() + INTERVAL_MS;
+	reseed.seeded_at_ms -= RESEED_FOLLOW_MS;
+}
+
 static void make_due(enum reseed_reason reason)
 {
 	if (reason == RESEED_AGE)
 		reseed.seeded_at_ms -= INTERVAL_MS;
 	else if (reason == RESEED_VOLUME)
 		reseed.bytes_since_seed = RESEED_MAX_BYTES;
+	else if (reason == RESEED_EPOCH)
+		quiet_epoch_move(&quiet);
+	else if (reason == RESEED_FOLLOW)
+		follow();
 	else
 		reseed_want(&reseed, reason);
 }
@@ -205,7 +240,7 @@ START_TEST(each_reason_reseeds_once)
 	make_due((enum reseed_reason)_i);
 	ck_assert_uint_eq(reseed.count, 1); /* that it is due does nothing by itself */
 	ck_assert_uint_eq(reseeds_of_a_fill(16), 1);
-	ck_assert_int_eq(reseed.last_reason, _i);
+	ck_assert_str_eq(reseed.last_reason, reason_names[_i]);
 	ck_assert_int_eq(reseed.pending, RESEED_NONE);
 	ck_assert_int_lt(reseed_age_ms(&reseed), INTERVAL_MS);
 	ck_assert_uint_eq(reseed.bytes_since_seed, 16);
@@ -216,7 +251,7 @@ END_TEST
 static bool has_aged(void *arg)
 {
 	(void)arg;
-	return reseed_check(&reseed) == 0 && reseed.last_reason == RESEED_AGE;
+	return reseed_check(&reseed, EPOCH_ALL) == 0 && strcmp(reseed.last_reason, "age") == 0;
 }
 
 /* The real clock, with an interval that a test can wait for; the timer's way, without a fill. */
@@ -224,15 +259,6 @@ START_TEST(age_by_the_clock)
 {
 	reseed.interval_ms = 30;
 	ck_assert(support_wait(has_aged, NULL));
-}
-END_TEST
-
-START_TEST(reason_names)
-{
-	static const char *const names[] = {"none", "start", "age", "volume", "request"};
-
-	for (unsigned i = RESEED_NONE; i <= RESEED_REQUEST; i++)
-		ck_assert_str_eq(reseed_reason_name((enum reseed_reason)i), names[i]);
 }
 END_TEST
 
@@ -287,7 +313,7 @@ static void *run_backoff(void *arg)
 		ck_assert_int_eq(reseed.backoff_ms, backoff_ms);
 		reseed.retry_at_ms += INTERVAL_MS; /* a slow machine cannot reach it */
 		expect_refusal();
-		ck_assert_int_eq(reseed_check(&reseed), RESEED_E_UNAVAILABLE);
+		ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), RESEED_E_UNAVAILABLE);
 		ck_assert_uint_eq(reseed.failures, failures);
 		reseed.retry_at_ms -= INTERVAL_MS + backoff_ms;
 		backoff_ms = backoff_ms < 2500 ? 2 * backoff_ms : RESEED_BACKOFF_MAX_MS;
@@ -318,7 +344,7 @@ START_TEST(failure_refuses_until_success)
 	expect_refusal();
 	reseed.retry_at_ms -= INTERVAL_MS;
 	ck_assert_uint_eq(reseeds_of_a_fill(16), 1);
-	ck_assert_int_eq(reseed.last_reason, _i);
+	ck_assert_str_eq(reseed.last_reason, reason_names[_i]);
 	ck_assert_int_eq(reseed.error, 0);
 	ck_assert(was_told_one_line(fds[0]));
 	ck_assert_uint_eq(reseed.failures, 10);
@@ -337,8 +363,97 @@ static void *run_one_failure(void *arg)
 static bool retry_worked(void *arg)
 {
 	(void)arg;
-	return reseed_check(&reseed) == 0;
+	return reseed_check(&reseed, EPOCH_ALL) == 0;
 }
+
+/* A detector over a word that fills write themselves: it moves while bytes are made, every time. */
+static void watch_own_output(uint8_t **out)
+{
+	struct epoch_detector *detector = &quiet.epoch.detectors[EPOCH_ROW_SOURCE];
+	int fd = memfd_create("source", MFD_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, OUT_BYTES), 0);
+	*out = mmap(NULL, OUT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(*out, MAP_FAILED);
+	detector->fd = fd;
+	detector->ops->start(detector, fd, "own output");
+	ck_assert_int_eq(detector->state, EPOCH_ACTIVE);
+}
+
+/* What a detector moved over is never handed out: made anew twice, then refused, and wiped. */
+START_TEST(a_fill_that_a_detector_moves_over_is_thrown_away)
+{
+	uint64_t count = reseed.count, generation = 0;
+	uint8_t *out;
+
+	watch_own_output(&out);
+	ck_assert_int_eq(reseed_fill(&reseed, out, OUT_BYTES, &generation), RESEED_E_AGAIN);
+	ck_assert(all_bytes_are(out, OUT_BYTES, 0));
+	ck_assert_uint_eq(generation, 0);
+	ck_assert_uint_eq(reseed.restarts, RESEED_RESTARTS + 1);
+	ck_assert_uint_eq(reseed.count - count, RESEED_RESTARTS); /* one before each new try */
+	ck_assert_uint_gt(quiet.epoch.generation, FIRST_GENERATION);
+	/* The storm over, all is well, and the newest generation is named. */
+	ck_assert_int_eq(reseed_fill(&reseed, out + 4, OUT_BYTES - 4, &generation), 0);
+	ck_assert_uint_eq(generation, quiet.epoch.generation);
+}
+END_TEST
+
+/* Before: a state older than what a detector says by now makes nothing. */
+START_TEST(a_fill_asks_the_detectors_first)
+{
+	uint8_t old[RNG_KEY_BYTES], bytes[16];
+	uint64_t generation;
+	uint8_t *out;
+
+	watch_own_output(&out);
+	memcpy(old, key(), sizeof(old));
+	out[0] ^= 1;
+	ck_assert_int_eq(reseed_fill(&reseed, bytes, sizeof(bytes), &generation), 0);
+	ck_assert_uint_eq(hashed.count, 2);
+	ck_assert_mem_eq(hashed.key, old, sizeof(old)); /* mixed before a byte was made of it */
+	ck_assert_str_eq(reseed.last_reason, "epoch_source");
+	ck_assert_uint_eq(generation, FIRST_GENERATION + 1);
+	ck_assert_uint_eq(reseeds_under(16, FIRST_GENERATION + 1), 0);
+}
+END_TEST
+
+static bool message_has(const void *bytes, size_t len)
+{
+	return memmem(hashed.message, hashed.message_bytes, bytes, len) != NULL;
+}
+
+/* Siblings share the key, the kernel's bytes and the clocks: what tells them apart must be hashed.
+ */
+START_TEST(the_message_has_what_tells_siblings_apart)
+{
+	const uint8_t word[4] = {0xde, 0xad, 0xbe, 0xef};
+	uint8_t bytes[64], *out, first[HASH_BYTES];
+
+	watch_own_output(&out);
+	memcpy(out, word, sizeof(word));
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
+	ck_assert(message_has(word, sizeof(word)));
+
+	memset(bytes, 'h', sizeof(bytes));
+	ck_assert_int_eq(reseed_host(&reseed, bytes, sizeof(bytes)), 0);
+	memcpy(first, hashed_else.out, sizeof(first));
+	epoch_bump(&quiet.epoch, bytes, sizeof(bytes));
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
+	ck_assert_str_eq(reseed.last_reason, "host");
+	ck_assert(message_has(first, sizeof(first)));
+	/* And in every later one, with all that came since. */
+	bytes[0] = 'i';
+	ck_assert_int_eq(reseed_host(&reseed, bytes, sizeof(bytes)), 0);
+	ck_assert_mem_eq(hashed_else.key, first, sizeof(first));
+	memcpy(first, hashed_else.out, sizeof(first));
+	reseed_want(&reseed, RESEED_REQUEST);
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
+	ck_assert(message_has(first, sizeof(first)));
+	ck_assert(all_bytes_are(key() + SCRATCH_END + HASH_BYTES, HASH_BYTES, 0)); /* next_host */
+}
+END_TEST
 
 /* By the real clock: the retry comes when its time has come. */
 START_TEST(retry_by_the_clock)
@@ -357,11 +472,11 @@ static void *run_start(void *arg)
 	struct reseed other;
 
 	lose_the_kernel(0);
-	ck_assert_int_eq(reseed_init(&other, INTERVAL_MS, true), -EIO);
+	ck_assert_int_eq(reseed_init(&other, &quiet.epoch, INTERVAL_MS, true), -EIO);
 	ck_assert_mem_eq(&other, &zero, sizeof(other));
 	/* And only the start waits for the kernel: later a wait would stop every client. */
 	reseed_want(&reseed, RESEED_REQUEST);
-	ck_assert_int_eq(reseed_check(&reseed), 0);
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
 	return arg;
 }
 
@@ -385,10 +500,12 @@ int main(void)
 	tcase_add_test(tcase, fill_is_the_generator);
 	tcase_add_test(tcase, rdrand_parts_copies);
 	tcase_add_test(tcase, nothing_is_done_before_it_is_due);
-	tcase_add_loop_test(tcase, each_reason_reseeds_once, RESEED_AGE, RESEED_REQUEST + 1);
+	tcase_add_loop_test(tcase, each_reason_reseeds_once, RESEED_AGE, RESEED_FOLLOW + 1);
 	tcase_add_test(tcase, age_by_the_clock);
-	tcase_add_test(tcase, reason_names);
-	tcase_add_loop_test(tcase, failure_refuses_until_success, RESEED_AGE, RESEED_REQUEST + 1);
+	tcase_add_loop_test(tcase, failure_refuses_until_success, RESEED_AGE, RESEED_FOLLOW + 1);
+	tcase_add_test(tcase, a_fill_that_a_detector_moves_over_is_thrown_away);
+	tcase_add_test(tcase, a_fill_asks_the_detectors_first);
+	tcase_add_test(tcase, the_message_has_what_tells_siblings_apart);
 	tcase_add_test(tcase, retry_by_the_clock);
 	tcase_add_test(tcase, no_first_seed_no_generator);
 	suite_add_tcase(suite, tcase);

@@ -2,7 +2,7 @@
 # demo.sh - what `make run` shows: a private rngd, bytes from it, its status, a clean stop.
 set -eu
 : "${BUILD:?the build directory}"
-dir=$(mktemp -d /tmp/rngd-run.XXXXXX)
+dir=$(mktemp -d /dev/shm/rngd-run.XXXXXX)
 chmod 755 "$dir"
 socket=$dir/rngd.sock
 pid=

@@ -25,6 +25,7 @@ expected='644 usr/include/rngclient.h
 644 usr/lib/librngclient.a
 644 usr/lib/librngclient.so.0
 644 usr/lib/pkgconfig/librngclient.pc
+644 usr/lib/systemd/system/rngd-control.socket
 644 usr/lib/systemd/system/rngd.service
 644 usr/lib/systemd/system/rngd.socket
 644 usr/lib/sysusers.d/rngd.conf
@@ -134,10 +135,10 @@ if command -v systemd-analyze >/dev/null; then
 	mkdir "$TMP/units"
 	# The programs are looked for on this system, where they are not installed.
 	sed "s|/usr/libexec|$root&|" "$lib/systemd/system/rngd.service" >"$TMP/units/rngd.service"
-	cp "$lib/systemd/system/rngd.socket" "$TMP/units/"
-	said=$(systemd-analyze verify --man=no "$TMP/units/rngd.service" "$TMP/units/rngd.socket" 2>&1) ||
+	cp "$lib/systemd/system/rngd.socket" "$lib/systemd/system/rngd-control.socket" "$TMP/units/"
+	said=$(systemd-analyze verify --man=no "$TMP"/units/rngd* 2>&1) ||
 		fail "systemd-analyze verify: $said"
-	! grep -E 'rngd\.(service|socket):' <<<"$said" || fail "systemd-analyze verify has something to say"
+	! grep -E 'rngd(-control)?\.(service|socket):' <<<"$said" || fail "systemd-analyze verify has something to say"
 	if systemd-analyze --help | grep -q -e --offline; then
 		systemd-analyze security --offline=yes --threshold=10 "$TMP/units/rngd.service" \
 			>"$TMP/security" || fail "systemd-analyze security: $(tail -n 1 "$TMP/security")"

@@ -7,7 +7,8 @@ case $BUILD in /*) ;; *) BUILD=$ROOT/$BUILD ;; esac
 RNGD=$BUILD/rngd
 RNGCLI=$BUILD/rngcli
 SAN=${SAN:-}
-TMP=$(mktemp -d /tmp/rngd-test.XXXXXX)
+# A tmpfs: an epoch page is only published there.
+TMP=$(mktemp -d /dev/shm/rngd-test.XXXXXX)
 chmod 755 "$TMP"
 SOCK=$TMP/rngd.sock
 RNGD_PID=
