@@ -121,13 +121,15 @@ static void kernel_gone(void)
 		pthread_join(kernel.thread, NULL);
 }
 
+#define ITEM_IDS (ENTROPY_ID_HOST + 1u)
+
 /* Reads the message back as doc/generator.md says it is written. */
-static void parse(size_t message_bytes, struct item items[ENTROPY_SOURCES + 1])
+static void parse(size_t message_bytes, struct item items[ITEM_IDS])
 {
 	static const uint8_t tag[ENTROPY_TAG_BYTES] = "rngd reseed v1";
 	size_t at = ENTROPY_TAG_BYTES, last_id = 0, id;
 
-	memset(items, 0, (ENTROPY_SOURCES + 1) * sizeof(*items));
+	memset(items, 0, (ITEM_IDS) * sizeof(*items));
 	ck_assert_uint_ge(message_bytes, ENTROPY_TAG_BYTES);
 	ck_assert_uint_le(message_bytes, ENTROPY_MESSAGE_BYTES);
 	ck_assert_mem_eq(message, tag, sizeof(tag));
@@ -135,7 +137,7 @@ static void parse(size_t message_bytes, struct item items[ENTROPY_SOURCES + 1])
 		ck_assert_uint_le(at + ITEM_HEAD_BYTES, message_bytes);
 		id = message[at];
 		ck_assert_uint_gt(id, last_id);
-		ck_assert_uint_le(id, ENTROPY_SOURCES);
+		ck_assert_uint_lt(id, ITEM_IDS);
 		last_id = id;
 		items[id] = (struct item){
 		    .present = true,
@@ -163,7 +165,7 @@ static bool all_equal(const uint8_t *bytes, size_t len)
 
 START_TEST(message_reads_back)
 {
-	struct item items[ENTROPY_SOURCES + 1];
+	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	struct timespec now, clocks[2];
 	size_t message_bytes;
@@ -183,12 +185,62 @@ START_TEST(message_reads_back)
 }
 END_TEST
 
+/* What the caller gives stands behind the sources, as an item of its own; an empty one is none. */
+START_TEST(given_rows_are_items)
+{
+	const uint8_t host[32] = {1, 2, 3}, epoch[204] = {9, 8, 7};
+	const struct entropy_given given[] = {
+	    {ENTROPY_ID_EPOCH, epoch, sizeof(epoch)},
+	    {ENTROPY_ID_HOST, host, sizeof(host)},
+	};
+	const struct entropy_given empty[] = {{ENTROPY_ID_EPOCH, epoch, 0},
+					      {ENTROPY_ID_HOST, host, 1}};
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+	size_t message_bytes;
+
+	ck_assert_int_eq(entropy_gather(&entropy, false, given, 2, message, &message_bytes), 0);
+	parse(message_bytes, items);
+	ck_assert(items[ENTROPY_ID_KERNEL].present);
+	ck_assert_uint_eq(items[ENTROPY_ID_EPOCH].len, sizeof(epoch));
+	ck_assert_mem_eq(items[ENTROPY_ID_EPOCH].bytes, epoch, sizeof(epoch));
+	ck_assert_uint_eq(items[ENTROPY_ID_HOST].len, sizeof(host));
+	ck_assert_mem_eq(items[ENTROPY_ID_HOST].bytes, host, sizeof(host));
+
+	ck_assert_int_eq(entropy_gather(&entropy, false, empty, 2, message, &message_bytes), 0);
+	parse(message_bytes, items);
+	ck_assert(!items[ENTROPY_ID_EPOCH].present);
+	ck_assert_uint_eq(items[ENTROPY_ID_HOST].len, 1);
+}
+END_TEST
+
+/* Never cut: a seed that lacks what tells siblings apart is no seed. */
+START_TEST(too_much_given_is_refused)
+{
+	const uint8_t much[ENTROPY_GIVEN_MAX_BYTES] = {0};
+	struct entropy_given given[] = {{ENTROPY_ID_EPOCH, much, sizeof(much) - 3 - 4},
+					{ENTROPY_ID_HOST, much, 1}};
+	struct entropy entropy = {0};
+	size_t message_bytes = 1;
+
+	ck_assert_int_eq(entropy_gather(&entropy, false, given, 2, message, &message_bytes), 0);
+	for (size_t bytes = 2; bytes < 40; bytes++) {
+		given[1].bytes = bytes;
+		memset(message, 0xee, sizeof(message));
+		ck_assert_int_eq(entropy_gather(&entropy, false, given, 2, message, &message_bytes),
+				 -EMSGSIZE);
+		ck_assert_uint_eq(message_bytes, 0);
+		assert_wiped();
+	}
+}
+END_TEST
+
 /* What the machine has answers and is in the message; what it has not is said to be absent. */
 START_TEST(states_match_the_machine)
 {
 	const bool has[ENTROPY_SOURCES] = {true, cpu_has_rdseed(), cpu_has_rdrand(),
 					   cpu_cycles() != 0, true};
-	struct item items[ENTROPY_SOURCES + 1];
+	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
@@ -218,7 +270,7 @@ END_TEST
 
 START_TEST(no_source_repeats_itself)
 {
-	struct item first[ENTROPY_SOURCES + 1], second[ENTROPY_SOURCES + 1];
+	struct item first[ITEM_IDS], second[ITEM_IDS];
 	uint8_t kept[ENTROPY_MESSAGE_BYTES];
 	struct entropy entropy = {0};
 	size_t message_bytes;
@@ -242,7 +294,7 @@ END_TEST
 START_TEST(kernel_bytes_are_taken_as_they_are)
 {
 	static const struct answer answers[] = {{KERNEL_BYTES, 0x5c}};
-	struct item items[ENTROPY_SOURCES + 1];
+	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
@@ -277,7 +329,7 @@ END_TEST
 START_TEST(interruption_is_no_failure)
 {
 	static const struct answer answers[] = {{-EINTR, 0}, {5, 0x11}, {-EINTR, 0}, {27, 0x22}};
-	struct item items[ENTROPY_SOURCES + 1];
+	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
@@ -331,7 +383,7 @@ END_TEST
 START_TEST(failure_is_not_remembered)
 {
 	static const struct answer answers[] = {{-EIO, 0}, {KERNEL_BYTES, 0x44}};
-	struct item items[ENTROPY_SOURCES + 1];
+	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
@@ -353,6 +405,8 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, NULL, kernel_gone);
 	tcase_add_test(tcase, message_reads_back);
+	tcase_add_test(tcase, given_rows_are_items);
+	tcase_add_test(tcase, too_much_given_is_refused);
 	tcase_add_test(tcase, states_match_the_machine);
 	tcase_add_test(tcase, names_stand_in_the_order_of_ids);
 	tcase_add_test(tcase, no_source_repeats_itself);

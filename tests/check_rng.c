@@ -21,7 +21,7 @@
 /* As many as the document has: a vector lost by the parser is a failure. */
 #define FILL_VECTORS   16u
 #define CHAIN_VECTORS  4u /* of them, the last ones: each begins with the key of the one before */
-#define RESEED_VECTORS 3u
+#define RESEED_VECTORS 4u
 #define VECTORS_MAX    32u
 
 #define FIELD_BYTES_MAX 512u
