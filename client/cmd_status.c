@@ -245,7 +245,7 @@ static void print_entry(const struct entry *entry, int width, bool colour)
 
 	fputs("  ", stdout);
 	for (int i = 0; i < len; i++)
-		putchar(label[i] == '_' ? ' ' : label[i]);
+		putchar(label[i] == '_' || label[i] == '.' ? ' ' : label[i]);
 	printf("%*s%s%.*s%s\n", width - len + 2, "", paint ? paint : "", value_len, value,
 	       paint ? COLOUR_OFF : "");
 }

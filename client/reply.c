@@ -5,12 +5,21 @@
 #include "client/reply.h"
 
 #include <errno.h>
+#include <string.h>
 
 static int error_of_status(uint8_t status)
 {
 	switch (status) {
+	case RNGD_PROTO_E_AGAIN:
+		return REPLY_E_AGAIN;
 	case RNGD_PROTO_E_UNAVAILABLE:
 		return -EAGAIN;
+	case RNGD_PROTO_E_PERMISSION:
+		return -EPERM;
+	case RNGD_PROTO_E_NO_PAGE:
+		return -ENODATA;
+	case RNGD_PROTO_E_IDENTICAL:
+		return -ENOTUNIQ;
 	case RNGD_PROTO_E_OPCODE:
 		return -EOPNOTSUPP;
 	case RNGD_PROTO_E_VERSION:
@@ -42,6 +51,20 @@ static int read_some(struct reply *reply, uint8_t *data, size_t want, size_t *ha
 	return 0;
 }
 
+/* What an error frame means; reads the rest of its body, so that the next reply can follow. */
+static int error_frame(struct reply *reply, size_t have)
+{
+	const struct wire_reply *frame = &reply->frame;
+	uint8_t rest[RNGD_PROTO_ERROR_MAX_BYTES];
+	int err;
+
+	if (frame->body_bytes > sizeof(rest) || have > frame->body_bytes ||
+	    frame->flags & RNGD_PROTO_FLAG_MORE)
+		return -EPROTO;
+	err = reply_body(reply, rest, have);
+	return err ? err : error_of_status(frame->status);
+}
+
 int reply_head(struct reply *reply, uint8_t *data, size_t ahead, size_t *have)
 {
 	struct wire_reply *frame = &reply->frame;
@@ -56,7 +79,7 @@ int reply_head(struct reply *reply, uint8_t *data, size_t ahead, size_t *have)
 	if (wire_decode_reply(reply->head, frame) != WIRE_OK || frame->tag != reply->tag)
 		return -EPROTO;
 	if (frame->status != RNGD_PROTO_OK)
-		return error_of_status(frame->status);
+		return error_frame(reply, *have);
 	if (frame->opcode != reply->opcode || frame->version != reply->version ||
 	    frame->generation == 0 || *have > frame->body_bytes)
 		return -EPROTO;
@@ -82,9 +105,19 @@ int reply_body(struct reply *reply, uint8_t *data, size_t have)
 	return 0;
 }
 
-int reply_ask(struct reply *reply, const uint8_t *body, uint32_t body_bytes)
+int reply_empty(struct reply *reply)
 {
-	uint8_t buf[RNGD_PROTO_REQUEST_HEAD_BYTES + RNGD_PROTO_GET_BODY_BYTES];
+	size_t have = 0;
+	int err = reply_head(reply, NULL, 0, &have);
+
+	if (!err && (reply->frame.body_bytes > 0 || reply->frame.flags & RNGD_PROTO_FLAG_MORE))
+		return -EPROTO;
+	return err;
+}
+
+/* buf has room for the head and the body. */
+static int ask_from(struct reply *reply, const uint8_t *body, uint32_t body_bytes, uint8_t *buf)
+{
 	const struct wire_request req = {
 	    .opcode = reply->opcode,
 	    .version = reply->version,
@@ -93,8 +126,29 @@ int reply_ask(struct reply *reply, const uint8_t *body, uint32_t body_bytes)
 	    .body_bytes = body_bytes,
 	};
 
-	if (body_bytes > RNGD_PROTO_GET_BODY_BYTES)
-		return -EMSGSIZE;
 	return transport_send(reply->transport, buf, wire_encode_request(&req, buf),
 			      reply->deadline_ns);
+}
+
+/* Apart, so that a GET need not clear this much stack. */
+__attribute__((noinline)) static int ask_long(struct reply *reply, const uint8_t *body,
+					      uint32_t body_bytes)
+{
+	uint8_t buf[RNGD_PROTO_REQUEST_HEAD_BYTES + RNGD_PROTO_BUMP_MAX_BYTES];
+	int err;
+
+	if (body_bytes > RNGD_PROTO_BUMP_MAX_BYTES)
+		return -EMSGSIZE;
+	err = ask_from(reply, body, body_bytes, buf);
+	explicit_bzero(buf, sizeof(buf));
+	return err;
+}
+
+int reply_ask(struct reply *reply, const uint8_t *body, uint32_t body_bytes)
+{
+	uint8_t buf[RNGD_PROTO_REQUEST_HEAD_BYTES + RNGD_PROTO_GET_BODY_BYTES];
+
+	if (body_bytes > RNGD_PROTO_GET_BODY_BYTES)
+		return ask_long(reply, body, body_bytes);
+	return ask_from(reply, body, body_bytes, buf);
 }

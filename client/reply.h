@@ -23,19 +23,32 @@ struct reply {
 	struct wire_reply frame;
 };
 
-/* Sends the request; its body is RNGD_PROTO_GET_BODY_BYTES at most. 0 or a negative errno. */
+/* What reply_head() and reply_empty() found, besides a good frame and broken ones. */
+enum reply_result {
+	REPLY_OK = 0,
+	REPLY_E_AGAIN = 1, /* the state aged while bytes were made: ask again after a pause */
+};
+
+/*
+ * Sends the request; its body is RNGD_PROTO_BUMP_MAX_BYTES at most, and no copy of it stays. 0 or a
+ * negative errno.
+ */
 int reply_ask(struct reply *reply, const uint8_t *body, uint32_t body_bytes);
 
 /*
  * Reads the head of the next frame, and with the same call up to ahead bytes of its body to data:
  * only where a good frame has that many, and data has room for them. *have: 0 at first, then the
  * bytes of the body that came. 0 when it is a good frame of this request; else a negative errno,
- * which for an error frame is what its status means.
+ * which for an error frame is what its status means, or REPLY_E_AGAIN. After an error frame the
+ * connection is still in order.
  */
 int reply_head(struct reply *reply, uint8_t *data, size_t ahead, size_t *have);
 
 /* Reads the rest of the body to data, which holds have bytes of it; has room for frame.body_bytes.
  */
 int reply_body(struct reply *reply, uint8_t *data, size_t have);
+
+/* Reads a reply that is one frame without a body. As reply_head(). */
+int reply_empty(struct reply *reply);
 
 #endif

@@ -19,6 +19,10 @@
 static const struct rngcli_command commands[] = {
     {"get", cmd_get, "xburoqst", "[N]", "print N random bytes (the default command)"},
     {"status", cmd_status, "jst", "", "print the status of the daemon"},
+    {"look", cmd_look, "st", "", "look for clones now, print the clone generation"},
+    {"epoch", cmd_epoch, "s", "[PATH]", "print what the epoch page shows"},
+    {"bump", cmd_bump, "cnst", "", "tell the daemon that this machine was cloned"},
+    {"reseed", cmd_reseed, "cst", "", "have the daemon reseed now"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -33,6 +37,8 @@ static const struct option long_options[] = {
     {"quiet", no_argument, NULL, 'q'},
     {"no-progress", no_argument, NULL, 'q'},
     {"json", no_argument, NULL, 'j'},
+    {"no-bytes", no_argument, NULL, 'n'},
+    {"control", required_argument, NULL, 'c'},
     {"socket", required_argument, NULL, 's'},
     {"timeout", required_argument, NULL, 't'},
     {"help", no_argument, NULL, 'h'},
@@ -57,6 +63,12 @@ static const char option_help[] =
     "\n"
     "Options of status:\n"
     "      --json            print one JSON object\n"
+    "\n"
+    "bump reads 32 to 1024 bytes from standard input that no other clone is given.\n"
+    "Options of bump and reseed:\n"
+    "      --no-bytes        (bump) there are none: only where the processor has its own\n"
+    "      --control PATH    the control socket (" RNGCLIENT_DEFAULT_CONTROL ",\n"
+    "                        or that of --socket with " RNGCLIENT_CONTROL_SUFFIX " appended)\n"
     "\n"
     "Common options:\n"
     "  -s, --socket PATH     the daemon's socket (" RNGCLIENT_DEFAULT_SOCKET ")\n"
@@ -99,6 +111,13 @@ int rngcli_explain(const struct rngcli_options *options, int error)
 		rngcli_error("rngd refuses for now, since it could not reseed: see 'rngcli "
 			     "status' and try again later");
 		return RNGCLI_TEMPFAIL;
+	case EPERM:
+		rngcli_error("%s is not the control socket: name that with --control", path);
+		return RNGCLI_FAILURE;
+	case ENOTUNIQ:
+		rngcli_error("nothing was done: without bytes, and without RDRAND, clones would be "
+			     "identical; give 32 bytes that no other clone is given");
+		return RNGCLI_FAILURE;
 	case ENAMETOOLONG:
 		rngcli_error("socket path %s is too long: 107 bytes at most", path);
 		return RNGCLI_USAGE;
@@ -245,6 +264,12 @@ static int set_option(struct rngcli_options *options, int letter, const char *va
 	case 's':
 		options->socket_path = value;
 		break;
+	case 'n':
+		options->no_bytes = true;
+		return RNGCLI_OK;
+	case 'c':
+		options->control_path = value;
+		break;
 	case 't':
 		if (!parse_timeout(value, &options->timeout_ms))
 			return RNGCLI_OK;
@@ -253,7 +278,9 @@ static int set_option(struct rngcli_options *options, int letter, const char *va
 	}
 	if (*value)
 		return RNGCLI_OK;
-	rngcli_error("--%s needs a path", letter == 'o' ? "out" : "socket");
+	rngcli_error("--%s needs a path", letter == 'o'   ? "out"
+					  : letter == 'c' ? "control"
+							  : "socket");
 	return RNGCLI_USAGE;
 }
 
@@ -262,7 +289,7 @@ static int print_help(void)
 	puts("Usage: rngcli [COMMAND] [OPTION]... [N]\n"
 	     "Random bytes from rngd, the randomness daemon.\n\nCommands:");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		printf("  %-7s %-4s %s\n", commands[i].name, commands[i].args, commands[i].summary);
+		printf("  %-7s %-6s %s\n", commands[i].name, commands[i].args, commands[i].summary);
 	fputs(option_help, stdout);
 	return rngcli_close_stdout();
 }

@@ -32,9 +32,11 @@ struct rngcli_options {
 	bool json;
 	bool quiet;
 	int timeout_ms;
-	const char *out_path;    /* NULL: standard output */
-	const char *socket_path; /* never NULL */
-	char **args;             /* operands, without the command's name */
+	bool no_bytes;
+	const char *out_path;     /* NULL: standard output */
+	const char *socket_path;  /* never NULL */
+	const char *control_path; /* NULL: the one that belongs to socket_path */
+	char **args;              /* operands, without the command's name */
 	int arg_count;
 };
 
@@ -50,6 +52,10 @@ struct rngcli_command {
 /* The commands. Each prints its own errors and returns an enum rngcli_exit. */
 int cmd_get(const struct rngcli_options *options);
 int cmd_status(const struct rngcli_options *options);
+int cmd_bump(const struct rngcli_options *options);
+int cmd_reseed(const struct rngcli_options *options);
+int cmd_look(const struct rngcli_options *options);
+int cmd_epoch(const struct rngcli_options *options);
 
 /* Writes one line "rngcli: ..." to standard error. */
 void rngcli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -9,7 +9,8 @@
  *   - are all or nothing: on failure the output buffer is all zero bytes;
  *   - never log, never read environment variables, never raise SIGPIPE;
  *   - retry on EINTR, so a signal does not end a call early; the deadline still holds;
- *   - need nothing but libc. Every descriptor they open is close-on-exec.
+ *   - need nothing but libc. Every descriptor they open is close-on-exec. A system call filter must
+ *     let pass, besides socket calls, mmap, munmap, fstat, futex and getrandom.
  *
  * Threads: a handle may be shared. Calls on one handle run one after another, each
  * waiting for its turn within its own deadline, in no particular order; handles are independent, so
@@ -42,14 +43,26 @@ extern "C" {
 
 #define RNGCLIENT_VERSION_STRING "0.1.0"
 
-/* Where the daemon listens unless told otherwise. */
-#define RNGCLIENT_DEFAULT_SOCKET "/run/rngd/rngd.sock"
+/* Where the daemon listens unless told otherwise, for everybody and for its administrator. */
+#define RNGCLIENT_DEFAULT_SOCKET  "/run/rngd/rngd.sock"
+#define RNGCLIENT_DEFAULT_CONTROL "/run/rngd/control"
+
+/* Where its epoch page is. */
+#define RNGCLIENT_DEFAULT_EPOCH "/run/rngd/epoch"
+
+/* With another socket, both are at its path and these. */
+#define RNGCLIENT_CONTROL_SUFFIX ".control"
+#define RNGCLIENT_EPOCH_SUFFIX   ".epoch"
 
 /* Deadline of every call unless told otherwise, in milliseconds. */
 #define RNGCLIENT_DEFAULT_TIMEOUT_MS 5000
 
 /* Bytes that hold every status text, its final NUL included. */
 #define RNGCLIENT_STATUS_BYTES 16385
+
+/* What rngclient_bump() takes, in bytes. */
+#define RNGCLIENT_BUMP_MIN_BYTES 32
+#define RNGCLIENT_BUMP_MAX_BYTES 1024
 
 struct rngclient; /* one connection to the daemon; opaque */
 
@@ -59,8 +72,10 @@ struct rngclient; /* one connection to the daemon; opaque */
  * *out: the handle, to be given to rngclient_close(); NULL on failure.
  * socket_path: where the daemon listens; NULL means RNGCLIENT_DEFAULT_SOCKET. Copied. Give an
  * absolute path: it is looked up again whenever the connection is made anew.
- * timeout_ms: the deadline of this call and of each later one on the handle, counted from its
- * start: 1 or more milliseconds, 0 for RNGCLIENT_DEFAULT_TIMEOUT_MS, -1 for none.
+ * The first rngclient_get() connects to it once more, to be given the daemon's epoch page: a
+ * process that is about to lose its access to the path makes one before. timeout_ms: the deadline
+ * of this call and of each later one on the handle, counted from its start: 1 or more milliseconds,
+ * 0 for RNGCLIENT_DEFAULT_TIMEOUT_MS, -1 for none.
  *
  *   -EINVAL        out is NULL, socket_path is empty, or timeout_ms is below -1
  *   -ENAMETOOLONG  socket_path does not fit a UNIX socket address (107 bytes)
@@ -87,7 +102,9 @@ int rngclient_set_timeout(struct rngclient *client, int timeout_ms);
 /*
  * Fills buf with len random bytes (any len, 0 included), all made under one clone
  * generation: if the machine is found to be cloned while they arrive, they are thrown away and
- * asked for anew.
+ * asked for anew. Two words are watched for that, at no cost in system calls: one in the daemon's
+ * epoch page, if it publishes one, and the generation of the kernel's own generator, where the vDSO
+ * shows it. When one of them moved, the daemon is asked to look for itself.
  *
  * When the daemon restarts or closes the connection, the call connects again and repeats
  * the whole request until its deadline. An abandoned call drops its connection, so its
@@ -95,11 +112,13 @@ int rngclient_set_timeout(struct rngclient *client, int timeout_ms);
  *
  *   -EINVAL        client is NULL, or buf is NULL with len not 0
  *   -EAGAIN        the daemon is running but refuses: its last reseed failed (see its
- *                  status); try again later
+ *                  status), or until the deadline its state aged again and again while the
+ *                  bytes were made; try again later
  *   -ETIMEDOUT     not done by the deadline
  *   -ENOENT, -ECONNREFUSED  the daemon is gone, and was not back by the deadline
  *   -EACCES        no permission to connect again
- *   -EPROTO        the peer does not speak this protocol
+ *   -EPROTO        the peer does not speak this protocol, or gave something for its epoch page
+ *                  that is none
  *   -EPROTONOSUPPORT, -EOPNOTSUPP  the daemon speaks no protocol version that this library does,
  *                  or does not know this operation
  *   -ENOMEM, -EMFILE, -ENFILE  out of resources while reconnecting
@@ -118,6 +137,100 @@ int rngclient_get(struct rngclient *client, void *buf, size_t len) RNGCLIENT_MUS
  *   and all of rngclient_get() but -EAGAIN
  */
 int rngclient_status(struct rngclient *client, char *text, size_t size) RNGCLIENT_MUST_CHECK;
+
+/*
+ * Has the daemon ask everything that can tell it of a clone now, rather than when it would have,
+ * and sets *generation (NULL: not wanted; 0 on failure) to the clone generation after that. It is 1
+ * until the first clone since the machine booted is found, and goes up with each.
+ *
+ *   -EINVAL      client is NULL
+ *   -EOPNOTSUPP  the daemon is too old to know this operation
+ *   and all of rngclient_get()
+ */
+int rngclient_look(struct rngclient *client, uint64_t *generation);
+
+/*
+ * Tells the daemon that this machine was cloned, which the host or whoever runs the machine may
+ * know better than the machine does: the clone generation goes up, the state is reseeded, everybody
+ * who watches the epoch page sees it. client: opened on the control socket.
+ *
+ * bytes: len bytes that no other copy of the machine is given, RNGCLIENT_BUMP_MIN_BYTES to
+ * RNGCLIENT_BUMP_MAX_BYTES, and no copy of them is kept here. They are what makes the copies
+ * differ. Without (len 0) the daemon must have a source of its own that does. *generation: the new
+ * one, NULL if not wanted, 0 on failure.
+ *
+ * If the connection is lost before the answer, the call is repeated like any other: the
+ * generation may then have gone up twice, which does no harm.
+ *
+ *   -EINVAL    client is NULL, bytes is NULL with len not 0, or len is out of range
+ *   -EPERM     client was not opened on the control socket
+ *   -EAGAIN    the generation went up, but the reseed failed: the daemon refuses to give bytes
+ *              until one succeeds
+ *   -ENOTUNIQ  no bytes, and nothing else that would make this machine differ from its copies;
+ *              nothing was done
+ *   and all of rngclient_look()
+ */
+int rngclient_bump(struct rngclient *client, const void *bytes, size_t len,
+		   uint64_t *generation) RNGCLIENT_MUST_CHECK;
+
+/*
+ * Has the daemon reseed its generator from all its sources now. client: opened on the control
+ * socket. The daemon does so by itself too, as often as is needed.
+ *
+ *   -EINVAL  client is NULL
+ *   -EPERM   client was not opened on the control socket
+ *   -EAGAIN  it was tried and failed: the daemon refuses to give bytes until it succeeds
+ *   and all of rngclient_look()
+ */
+int rngclient_reseed(struct rngclient *client) RNGCLIENT_MUST_CHECK;
+
+/* What the daemon last said of itself in its page. */
+enum rngclient_epoch_state {
+	RNGCLIENT_EPOCH_STOPPED = 0,
+	RNGCLIENT_EPOCH_SERVING = 1,
+	RNGCLIENT_EPOCH_REFUSING = 2, /* watches for clones, but has no bytes to give */
+};
+
+/*
+ * What the epoch page shows. The caller sets size. Later versions of the library may add
+ * fields at the end; what one does not know is left zero.
+ */
+struct rngclient_epoch {
+	size_t size;         /* in: sizeof(struct rngclient_epoch) */
+	uint64_t generation; /* clone generation, 1 at first */
+	uint64_t look_again; /* moves with it, and whenever else the state aged */
+	int64_t lease_ms;    /* for which somebody watches from now on; 0: nobody does */
+	uint32_t epoch;      /* the page's first word: notifier in bits 31-24, counter below */
+	uint32_t state;      /* enum rngclient_epoch_state */
+	/* The last clone; all zero when there was none. */
+	uint64_t event_generation;  /* which it began */
+	uint64_t event_realtime_ns; /* when it was noticed, CLOCK_REALTIME */
+	uint64_t event_boottime_ns; /* CLOCK_BOOTTIME */
+	uint32_t event_notifier;    /* who noticed, a number of the protocol document */
+	char event_notifier_name[20];
+	uint8_t event_id[16]; /* random, for this event alone */
+};
+
+/*
+ * Reads the page of the daemon that client is connected to. On failure all of *epoch but size is
+ * zero.
+ *
+ *   -EINVAL   client or epoch is NULL, or epoch->size is not that of any version of the struct
+ *   -ENODATA  the daemon publishes no page
+ *   and all of rngclient_get() but -EAGAIN
+ */
+int rngclient_epoch_info(struct rngclient *client,
+			 struct rngclient_epoch *epoch) RNGCLIENT_MUST_CHECK;
+
+/*
+ * The same from the page's file, whether a daemon runs or not. path: NULL means
+ * RNGCLIENT_DEFAULT_EPOCH.
+ *
+ *   -EINVAL  epoch is NULL, epoch->size is as above, or path is empty
+ *   -EPROTO  there is a file, but no epoch page in it
+ *   or an errno of open(2), fstat(2) or mmap(2)
+ */
+int rngclient_epoch_file(const char *path, struct rngclient_epoch *epoch) RNGCLIENT_MUST_CHECK;
 
 /* Closes the connection and frees the handle. NULL is allowed. errno is left alone. */
 void rngclient_close(struct rngclient *client);

@@ -17,6 +17,9 @@
 #define NS_PER_MS 1000000ll
 #define NS_PER_S  1000000000ll
 
+/* As many as one message can carry (SCM_MAX_FD in the kernel), so that it drops none itself. */
+#define TRANSPORT_FDS_MAX 253
+
 /* Two ticks of a kernel with HZ=100. */
 #define TRANSPORT_TICKS_NS (20 * NS_PER_MS)
 
@@ -141,6 +144,83 @@ int transport_set_timeout(struct transport *transport, int timeout_ms)
 	return set_timeout(transport->fd, SO_RCVTIMEO, share);
 }
 
+int transport_take_fds(struct transport *transport, struct transport_passed *passed)
+{
+	int on = 1;
+
+	/* Before Linux 6.16 nobody can refuse them, so there is nothing to allow. */
+	if (setsockopt(transport->fd, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof(on)) < 0 &&
+	    errno != ENOPROTOOPT)
+		return -errno;
+	transport->passed = passed;
+	return 0;
+}
+
+void transport_close_passed(int fd)
+{
+	const struct linger at_once = {.l_onoff = 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)); /* ENOTSOCK: the rule */
+	close(fd);
+}
+
+static void keep_first(struct transport_passed *passed, const struct cmsghdr *header)
+{
+	size_t bytes = header->cmsg_len - CMSG_LEN(0);
+	int fd;
+
+	for (size_t at = 0; at + sizeof(fd) <= bytes; at += sizeof(fd)) {
+		memcpy(&fd, CMSG_DATA(header) + at, sizeof(fd));
+		if (passed->count++ == 0)
+			passed->fd = fd;
+		else
+			transport_close_passed(fd);
+	}
+}
+
+/* recvmsg(2), and what is passed along goes to transport->passed. */
+static ssize_t receive_with_fds(struct transport *transport, struct msghdr *msg, int flags)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(TRANSPORT_FDS_MAX * sizeof(int))];
+	} control;
+	struct cmsghdr *header;
+	ssize_t n;
+
+	msg->msg_control = control.bytes;
+	msg->msg_controllen = sizeof(control.bytes);
+	n = recvmsg(transport->fd, msg, flags | MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return n;
+	for (header = CMSG_FIRSTHDR(msg); header; header = CMSG_NXTHDR(msg, header))
+		if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+			keep_first(transport->passed, header);
+	if (msg->msg_flags & MSG_CTRUNC)
+		transport->passed->cut_off = true;
+	return n;
+}
+
+/*
+ * The end of a connection that takes descriptors. Those still queued would be closed by the kernel
+ * in our close(), with whatever wait they bring; so no more are let in, and these come out first.
+ */
+static void take_queued(struct transport *transport)
+{
+	char data[256];
+	struct iovec iov;
+	struct msghdr msg;
+	ssize_t n;
+
+	if (shutdown(transport->fd, SHUT_RD) < 0)
+		return;
+	do {
+		iov = (struct iovec){data, sizeof(data)};
+		msg = (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1};
+		n = receive_with_fds(transport, &msg, MSG_DONTWAIT);
+	} while (n > 0 || (n < 0 && errno == EINTR));
+}
+
 bool transport_is_ours(const struct transport *transport)
 {
 	struct stat st;
@@ -151,8 +231,12 @@ bool transport_is_ours(const struct transport *transport)
 
 void transport_drop(struct transport *transport)
 {
-	if (transport_is_ours(transport))
+	if (transport_is_ours(transport)) {
+		/* In a child that a signal handler forked, the stream is the parent's. */
+		if (transport->passed && turn_is_ours(transport->turn))
+			take_queued(transport);
 		close(transport->fd);
+	}
 	transport->fd = -1;
 }
 
@@ -231,9 +315,9 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 		   size_t *received, int64_t deadline_ns)
 {
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)iov_count};
+	int flags, err;
 	ssize_t n;
 	bool block;
-	int err;
 
 	for (;;) {
 		block = left_ns(deadline_ns) >= transport->block_ns;
@@ -242,7 +326,9 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 			if (err)
 				return err;
 		}
-		n = recvmsg(transport->fd, &msg, !block ? MSG_DONTWAIT : all ? MSG_WAITALL : 0);
+		flags = !block ? MSG_DONTWAIT : all ? MSG_WAITALL : 0;
+		n = transport->passed ? receive_with_fds(transport, &msg, flags)
+				      : recvmsg(transport->fd, &msg, flags);
 		if (n > 0) {
 			advance(iov, (size_t)n);
 			*received = (size_t)n;

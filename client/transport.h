@@ -15,12 +15,20 @@
 
 struct turn;
 
+/* What came by SCM_RIGHTS. */
+struct transport_passed {
+	int fd;         /* the first; -1: none. For transport_close_passed() */
+	unsigned count; /* of all; those after the first were closed */
+	bool cut_off;   /* some could not be installed: out of descriptors */
+};
+
 struct transport {
 	int fd;    /* -1: not connected */
 	dev_t dev; /* which socket fd was; a program may have closed and reused the number */
 	ino_t ino;
 	const struct turn *turn; /* of the handle: a signal may have brought a fork() */
 	int64_t block_ns; /* a wait may be left to the kernel while the deadline is this far off */
+	struct transport_passed *passed; /* NULL: descriptors are refused; not owned */
 };
 
 /* The deadline that is timeout_ms from now; -1 means none. */
@@ -35,7 +43,20 @@ int transport_connect(struct transport *transport, const char *path, const struc
 		      int timeout_ms, int64_t deadline_ns);
 
 /*
- * Forgets the connection. The descriptor is closed only if it is still our socket.
+ * Lets the peer pass descriptors from now on: *passed, which the caller sets to {.fd = -1}, tells
+ * of them until transport_drop(). The first becomes the caller's. 0 or -errno.
+ */
+int transport_take_fds(struct transport *transport, struct transport_passed *passed);
+
+/*
+ * Closes a descriptor that a peer passed. If it is a socket, without waiting for what lingers in
+ * it.
+ */
+void transport_close_passed(int fd);
+
+/*
+ * Forgets the connection. The descriptor is closed only if it is still our socket. Where
+ * descriptors were taken, those not read yet are counted and closed first.
  */
 void transport_drop(struct transport *transport);
 

@@ -91,7 +91,7 @@ static void put_epoch(struct status *status, const struct server *server)
 	put_number(status, "epoch.look_again", epoch_page_look_again(page));
 	put_string(status, "epoch.mover", epoch->mover);
 	put_number(status, "epoch.bumps", epoch->bumps);
-	put_flag(status, "epoch.kernel_reseed_awaited", epoch_follows(epoch));
+	put_flag(status, "epoch.kernel_reseeded", !epoch_follows(epoch));
 }
 
 static void put_detectors(struct status *status, const struct epoch *epoch)

@@ -70,7 +70,7 @@ for name in "$@"; do
 done
 if [ -z "${ONLY_UNITS:-}" ]; then
 	if [ -z "$SAN" ]; then
-		for name in check_secmem check_rngclient check_protocol check_memory; do
+		for name in check_secmem check_rngclient check_rngclient_clone check_protocol check_memory; do
 			unit "$BUILD/fallback" "$BUILD/fallback" "$name" "$name (fallback)"
 		done
 	fi

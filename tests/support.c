@@ -150,14 +150,17 @@ void support_kill(struct support_rngd *rngd)
 
 void support_end(struct support_rngd *rngd)
 {
+	static const char *const made[] = {"",       ".lock",      ".control", ".control.lock",
+					   ".epoch", ".epoch.lock"};
 	char path[128];
 
 	if (rngd->pid > 0)
 		support_kill(rngd);
 	unlink(rngd->log);
-	unlink(rngd->socket);
-	snprintf(path, sizeof(path), "%s.lock", rngd->socket);
-	unlink(path);
+	for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s", rngd->socket, made[i]);
+		unlink(path);
+	}
 	rmdir(rngd->dir);
 }
 

@@ -6,7 +6,7 @@ set -u
 command -v perl >/dev/null || skip "no perl to serve with"
 
 # Answers each request with the status byte and the body found in two files; a GET's body as long as
-# asked for.
+# asked for. Of clones it knows nothing: LOOK and PAGE are unknown operations.
 cat >"$TMP/server.pl" <<'PERL'
 use strict;
 use warnings;
@@ -20,17 +20,22 @@ sub content {
 }
 
 $SIG{PIPE} = 'IGNORE';
+$SIG{CHLD} = 'IGNORE';
 my $listener = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => $path, Listen => 5) or die;
-while (my $peer = $listener->accept) {
+while (1) {
+	my $peer = $listener->accept or next;
+	next if fork;
 	while (read($peer, my $head, 12) == 12) {
 		my ($length, $opcode, $version, $flags, $tag) = unpack 'NCCnN', $head;
 		read($peer, my $ask, $length - 8) if $length > 8;
-		my $body = content('body');
+		my ($status, $body) = (content('status'), content('body'));
+		($status, $body) = ("\2", '') if $opcode == 3 || $opcode == 4;
 		$body = substr $body, 0, unpack 'N', $ask if $opcode == 1;
 		print $peer pack('NCCCCNNN', 16 + length $body, $opcode, $version,
-			ord content('status'), 0, $tag, 0, 1), $body;
+			ord $status, 0, $tag, 0, 1), $body;
 		$peer->flush;
 	}
+	exit;
 }
 PERL
 

@@ -1,0 +1,57 @@
+/*
+ * Owns: the mapping of the page and the state of the vDSO call. May touch: both, and the connection
+ * over which the page is asked for. Never does: decide that there was a clone: the daemon does.
+ */
+#include "client/guard.h"
+
+int guard_prepare(struct guard *guard, const struct page_question *question)
+{
+	int err;
+
+	if (guard->page_asked)
+		return 0;
+	/* Another page counts by itself: nothing read from the old one can be compared. */
+	guard->has_agreed = false;
+	err = page_ask(&guard->page, question);
+	guard->page_asked = err == 0;
+	return err;
+}
+
+struct guard_token guard_read(struct guard *guard)
+{
+	struct guard_token token = {0};
+
+	if (!guard->vdso_tried) {
+		guard->vdso_tried = true;
+		/* Without it the page alone is compared. */
+		(void)vdso_init(&guard->vdso);
+	}
+	token.kernel = vdso_generation(&guard->vdso);
+	if (guard->page.map)
+		token.look_again = epoch_page_look_again(guard->page.map);
+	return token;
+}
+
+bool guard_moved(const struct guard_token *a, const struct guard_token *b)
+{
+	return a->look_again != b->look_again ||
+	       (a->kernel != 0 && b->kernel != 0 && a->kernel != b->kernel);
+}
+
+bool guard_agrees(const struct guard *guard, const struct guard_token *token)
+{
+	return guard->has_agreed && !guard_moved(&guard->agreed, token);
+}
+
+void guard_agree(struct guard *guard, const struct guard_token *token)
+{
+	guard->agreed = *token;
+	guard->has_agreed = true;
+}
+
+void guard_deinit(struct guard *guard)
+{
+	page_drop(&guard->page);
+	vdso_deinit(&guard->vdso);
+	*guard = (struct guard){0};
+}

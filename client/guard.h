@@ -1,0 +1,54 @@
+/*
+ * client/guard - has anything moved that moves when a machine is cloned? Private to the library.
+ *
+ * Two words are looked at, neither of which costs a system call: the daemon's look_again, in its
+ * epoch page, and the generation of the kernel's generator. A move is no proof of a clone, only a
+ * reason to ask the daemon, which knows (LOOK). Not moving is what lets bytes be used unasked.
+ */
+#ifndef CLIENT_GUARD_H
+#define CLIENT_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/page.h"
+#include "host/vdso.h"
+
+/* What was read at one moment. */
+struct guard_token {
+	uint64_t look_again; /* 0 where there is no page */
+	uint64_t kernel;     /* 0: not available, and equal to anything */
+};
+
+/* All zero at first. */
+struct guard {
+	struct page page;
+	struct vdso vdso;
+	bool vdso_tried;
+	bool page_asked; /* over the present connection; whoever makes a new one resets it */
+	bool has_agreed;
+	struct guard_token agreed; /* when the daemon was last known to have looked */
+};
+
+/*
+ * Sees that the page is that of the daemon now connected to: asks for it unless it was asked for.
+ * 0, or an error of page_ask().
+ */
+int guard_prepare(struct guard *guard, const struct page_question *question);
+
+/* Both words now. */
+struct guard_token guard_read(struct guard *guard);
+
+/* Did either move between the two? */
+bool guard_moved(const struct guard_token *a, const struct guard_token *b);
+
+/* Is token what was agreed last? false when nothing was. */
+bool guard_agrees(const struct guard *guard, const struct guard_token *token);
+
+/* The daemon has looked since token was read. */
+void guard_agree(struct guard *guard, const struct guard_token *token);
+
+/* Unmaps everything; a zeroed struct is allowed. */
+void guard_deinit(struct guard *guard);
+
+#endif

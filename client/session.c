@@ -1,0 +1,194 @@
+/*
+ * Owns: the connection and the guard. May touch: the caller's buffers, up to the lengths told.
+ * Never does: take up bytes that more than one generation was seen around.
+ */
+#include "client/session.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "proto/rngd_proto.h"
+#include "proto/wire.h"
+
+/* A GET counts with 32 bits; more is asked for in several. */
+#define SESSION_GET_MAX_BYTES UINT32_MAX
+
+void session_init(struct session *session)
+{
+	*session = (struct session){
+	    .transport.fd = -1,
+	    .version = RNGD_PROTO_VERSION_MAX,
+	};
+}
+
+void session_deinit(struct session *session)
+{
+	session_drop(session);
+	guard_deinit(&session->guard);
+}
+
+int session_connect(struct session *session, struct page_question *question)
+{
+	question->version = session->version;
+	if (transport_is_ours(&session->transport))
+		return 0;
+	session->guard.page_asked = false;
+	return transport_connect(&session->transport, question->path, question->turn,
+				 question->timeout_ms, question->deadline_ns);
+}
+
+void session_drop(struct session *session)
+{
+	transport_drop(&session->transport);
+	session->guard.page_asked = false;
+}
+
+static struct reply new_reply(struct session *session, uint8_t opcode, int64_t deadline_ns)
+{
+	return (struct reply){
+	    .transport = &session->transport,
+	    .deadline_ns = deadline_ns,
+	    .tag = ++session->last_tag,
+	    .opcode = opcode,
+	    .version = session->version,
+	};
+}
+
+int session_ask_plain(struct session *session, uint8_t opcode, const void *body,
+		      uint32_t body_bytes, uint64_t *generation, int64_t deadline_ns)
+{
+	struct reply reply = new_reply(session, opcode, deadline_ns);
+	int err = reply_ask(&reply, body, body_bytes);
+
+	if (!err)
+		err = reply_empty(&reply);
+	if (!err)
+		*generation = reply.frame.generation;
+	return err;
+}
+
+int session_ask_status(struct session *session, char *text, size_t size, int64_t deadline_ns)
+{
+	struct reply reply = new_reply(session, RNGD_PROTO_OP_STATUS, deadline_ns);
+	size_t have = 0;
+	int err;
+
+	err = reply_ask(&reply, NULL, 0);
+	if (!err)
+		err = reply_head(&reply, (uint8_t *)text, 0, &have);
+	if (err) /* a status can always be had */
+		return err == -EAGAIN || err == REPLY_E_AGAIN ? -EPROTO : err;
+	if (reply.frame.flags & RNGD_PROTO_FLAG_MORE)
+		return -EPROTO;
+	if (reply.frame.body_bytes >= size)
+		return -EMSGSIZE;
+	err = reply_body(&reply, (uint8_t *)text, have);
+	text[reply.frame.body_bytes] = '\0';
+	/* A text that ends early for whoever reads it as a string is not what was sent. */
+	if (!err && strlen(text) != reply.frame.body_bytes)
+		err = -EPROTO;
+	return err;
+}
+
+/* What the next frame of a GET must hold when len bytes are still to come. */
+static uint32_t frame_bytes(uint32_t len)
+{
+	return len < RNGD_PROTO_FRAME_DATA_BYTES ? len : RNGD_PROTO_FRAME_DATA_BYTES;
+}
+
+/*
+ * One GET. *generation: 0, or what the bytes must be made under; set to what they were. -ESTALE:
+ * the generation moved on the way.
+ */
+static int get_part(struct session *session, uint8_t *buf, uint32_t len, uint64_t *generation,
+		    int64_t deadline_ns)
+{
+	struct reply reply = new_reply(session, RNGD_PROTO_OP_GET, deadline_ns);
+	/* A short answer is one frame of known size: one call can take the head and all bytes. */
+	const uint32_t ahead = len <= RNGD_PROTO_ONE_FRAME_BYTES ? len : 0;
+	uint8_t body[RNGD_PROTO_GET_BODY_BYTES];
+	bool more;
+	size_t have;
+	int err;
+
+	wire_put_u32(body, len);
+	err = reply_ask(&reply, body, sizeof(body));
+	while (!err && len > 0) {
+		have = 0;
+		err = reply_head(&reply, buf, ahead, &have);
+		if (err)
+			return err;
+		/* Any other size would also let what is read ahead run past the caller's buffer. */
+		more = reply.frame.flags & RNGD_PROTO_FLAG_MORE;
+		if (reply.frame.body_bytes != frame_bytes(len) ||
+		    more != (reply.frame.body_bytes < len))
+			return -EPROTO;
+		if (*generation != 0 && reply.frame.generation != *generation)
+			return -ESTALE;
+		*generation = reply.frame.generation;
+		err = reply_body(&reply, buf, have);
+		buf += reply.frame.body_bytes;
+		len -= reply.frame.body_bytes;
+	}
+	return err;
+}
+
+static int get_parts(struct session *session, uint8_t *buf, size_t len, uint64_t *generation,
+		     int64_t deadline_ns)
+{
+	int err = 0;
+
+	while (!err && len > 0) {
+		uint32_t part = len < SESSION_GET_MAX_BYTES ? (uint32_t)len : SESSION_GET_MAX_BYTES;
+
+		err = get_part(session, buf, part, generation, deadline_ns);
+		buf += part;
+		len -= part;
+	}
+	return err;
+}
+
+/*
+ * The daemon looks at everything it has; *generation is then the machine's. One that does not know
+ * the question knows nothing of clones either: *generation stays.
+ */
+static int look(struct session *session, uint64_t *generation, int64_t deadline_ns)
+{
+	int err = session_ask_plain(session, RNGD_PROTO_OP_LOOK, NULL, 0, generation, deadline_ns);
+
+	return err == -EOPNOTSUPP ? 0 : err;
+}
+
+/*
+ * Without a move, no question but the GET. With one before it, the daemon looks first, so that the
+ * bytes are made by one that knows. With one during it, the daemon looks afterwards: bytes of the
+ * generation that it then finds were made since the last clone. What counts as agreed was read
+ * before the daemon looked, so that nothing after that can be missed.
+ */
+int session_ask_bytes(struct session *session, uint8_t *out, size_t len, int64_t deadline_ns)
+{
+	const struct guard_token before = guard_read(&session->guard);
+	struct guard_token after;
+	uint64_t generation = 0;
+	uint64_t now = 0;
+	int err = 0;
+
+	if (!guard_agrees(&session->guard, &before))
+		err = look(session, &now, deadline_ns);
+	if (!err)
+		err = get_parts(session, out, len, &generation, deadline_ns);
+	if (err)
+		return err;
+	after = guard_read(&session->guard);
+	if (guard_moved(&before, &after)) {
+		now = generation;
+		err = look(session, &now, deadline_ns);
+		if (err)
+			return err;
+		if (now != generation)
+			return SESSION_E_MOVED;
+	}
+	guard_agree(&session->guard, &after);
+	return 0;
+}
