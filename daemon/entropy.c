@@ -1,6 +1,6 @@
 /*
- * Owns: the table. May touch: getrandom, the processor's instructions, clocks.
- * Never does: decide when to reseed, block after start, or keep what a source gave.
+ * Owns: the table. May touch: getrandom, the processor's instructions, clocks, the log.
+ * Never does: decide when to reseed, block after start, or keep a byte that it put in a message.
  */
 #include "daemon/entropy.h"
 
@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/log.h"
 #include "host/cpu.h"
 #include "host/secmem.h"
 
@@ -26,11 +27,14 @@ struct entropy_source {
 	enum entropy_id id;
 	const char *name;
 	bool required;
-	/* Writes up to ENTROPY_SOURCE_MAX_BYTES; the count, -ENODEV when absent, or an errno. */
-	int (*gather)(uint8_t *out, bool may_block);
+	/*
+	 * Writes up to ENTROPY_SOURCE_MAX_BYTES; the count, -ENODEV when absent, -EBADMSG when
+	 * a health test failed, now or before, or another errno.
+	 */
+	int (*gather)(struct entropy *entropy, uint8_t *out, bool may_block);
 };
 
-static int gather_kernel(uint8_t *out, bool may_block)
+static int ask_kernel(uint8_t out[HEALTH_OUTPUT_BYTES], bool may_block)
 {
 	size_t done = 0;
 	ssize_t n;
@@ -39,8 +43,8 @@ static int gather_kernel(uint8_t *out, bool may_block)
 	 * The system call itself: a C library with a generator of its own in front of it
 	 * would be one more copy of state that a clone duplicates.
 	 */
-	while (done < ENTROPY_SOURCE_MAX_BYTES) {
-		n = syscall(SYS_getrandom, out + done, ENTROPY_SOURCE_MAX_BYTES - done,
+	while (done < HEALTH_OUTPUT_BYTES) {
+		n = syscall(SYS_getrandom, out + done, HEALTH_OUTPUT_BYTES - done,
 			    may_block ? 0 : GRND_NONBLOCK);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -48,41 +52,99 @@ static int gather_kernel(uint8_t *out, bool may_block)
 			return n < 0 ? -errno : -EIO;
 		done += (size_t)n;
 	}
-	return (int)done;
+	return 0;
 }
 
-static int gather_words(uint8_t *out, bool present, bool (*read_word)(uint64_t *))
+/*
+ * Asks twice. The second answer is for the test alone: it is what the next one is compared with,
+ * and a copy of the first would explain the seed. Two calls, since one answer that is given again
+ * and again need not have two equal halves.
+ */
+static int gather_kernel(struct entropy *entropy, uint8_t *out, bool may_block)
+{
+	uint8_t spare[HEALTH_OUTPUT_BYTES];
+	int err;
+
+	if (entropy->kernel.failed)
+		return -EBADMSG;
+	err = ask_kernel(out, may_block);
+	if (!err)
+		err = ask_kernel(spare, may_block);
+	if (err)
+		return err;
+	if (health_test_output(&entropy->kernel, out, spare) == 0)
+		return (int)HEALTH_OUTPUT_BYTES;
+	log_error("the kernel's generator is broken: %s; nothing is made from it any more",
+		  health_error(entropy->kernel.failed));
+	return -EBADMSG;
+}
+
+static int test_words(struct entropy_raw *raw, const char *name, const uint64_t *words,
+		      size_t count)
+{
+	if (health_test_words(&raw->health, words, count) == 0)
+		return 0;
+	log_error("%s is broken: %s; it is left out until rngd starts anew", name,
+		  health_error(raw->health.failed));
+	return -EBADMSG;
+}
+
+/* These words are used for nothing else. What was tested before the source ran dry counts. */
+static int test_at_start(struct entropy_raw *raw, const char *name, bool (*read_word)(uint64_t *))
 {
 	uint64_t word;
 	int err = 0;
 
+	while (raw->tested_words < HEALTH_START_WORDS && !err) {
+		if (!read_word(&word))
+			return -EIO;
+		raw->tested_words++;
+		err = test_words(raw, name, &word, 1);
+	}
+	return err;
+}
+
+/* One word more than the message gets: the last stays in the tests' state. */
+static int gather_words(struct entropy_raw *raw, const char *name, uint8_t *out, bool present,
+			bool (*read_word)(uint64_t *))
+{
+	uint64_t words[ENTROPY_WORDS + 1];
+	int err;
+
 	if (!present)
 		return -ENODEV;
-	for (size_t i = 0; i < ENTROPY_WORDS && !err; i++) {
-		if (!read_word(&word))
+	if (raw->health.failed)
+		return -EBADMSG;
+	err = test_at_start(raw, name, read_word);
+	for (size_t i = 0; i < ENTROPY_WORDS + 1 && !err; i++)
+		if (!read_word(&words[i]))
 			err = -EIO;
-		memcpy(out + i * sizeof(word), &word, sizeof(word));
-	}
-	wipe(&word, sizeof(word));
-	return err ? err : (int)(ENTROPY_WORDS * sizeof(word));
+	if (!err)
+		err = test_words(raw, name, words, ENTROPY_WORDS + 1);
+	if (!err)
+		memcpy(out, words, ENTROPY_WORDS * sizeof(words[0]));
+	wipe(words, sizeof(words));
+	return err ? err : (int)(ENTROPY_WORDS * sizeof(words[0]));
 }
 
-static int gather_rdseed(uint8_t *out, bool may_block)
+static int gather_rdseed(struct entropy *entropy, uint8_t *out, bool may_block)
 {
 	(void)may_block;
-	return gather_words(out, cpu_has_rdseed(), cpu_rdseed64);
+	return gather_words(&entropy->rdseed, "RDSEED", out, cpu_has_rdseed(), cpu_rdseed64);
 }
 
-static int gather_rdrand(uint8_t *out, bool may_block)
+static int gather_rdrand(struct entropy *entropy, uint8_t *out, bool may_block)
 {
 	(void)may_block;
-	return gather_words(out, cpu_has_rdrand(), cpu_rdrand64);
+	return gather_words(&entropy->rdrand, "RDRAND", out, cpu_has_rdrand(), cpu_rdrand64);
 }
 
-static int gather_cycles(uint8_t *out, bool may_block)
+/* Counter and clocks get no health test: nothing is claimed of them that one could find missing. */
+static int gather_cycles(struct entropy *entropy, uint8_t *out, bool may_block)
 {
 	uint64_t cycles = cpu_cycles();
 
+	(void)entropy;
 	(void)may_block;
 	if (cycles == 0)
 		return -ENODEV;
@@ -90,11 +152,12 @@ static int gather_cycles(uint8_t *out, bool may_block)
 	return (int)sizeof(cycles);
 }
 
-static int gather_clocks(uint8_t *out, bool may_block)
+static int gather_clocks(struct entropy *entropy, uint8_t *out, bool may_block)
 {
 	static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_BOOTTIME};
 	struct timespec now;
 
+	(void)entropy;
 	(void)may_block;
 	for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
 		if (clock_gettime(clocks[i], &now) < 0)
@@ -120,6 +183,8 @@ _Static_assert(ENTROPY_TAG_BYTES +
 		       ENTROPY_GIVEN_MAX_BYTES <=
 		   ENTROPY_MESSAGE_BYTES,
 	       "everything at its most fits the message");
+_Static_assert(HEALTH_OUTPUT_BYTES <= ENTROPY_SOURCE_MAX_BYTES, "the kernel's output fits");
+_Static_assert(ENTROPY_WORDS * sizeof(uint64_t) <= ENTROPY_SOURCE_MAX_BYTES, "words fit");
 _Static_assert(2 * sizeof(struct timespec) <= ENTROPY_SOURCE_MAX_BYTES, "clocks fit");
 
 static uint8_t *put_row_head(uint8_t *at, enum entropy_id id, size_t bytes)
@@ -137,7 +202,7 @@ static int put_sources(struct entropy *entropy, bool may_block, uint8_t **at)
 
 	for (size_t i = 0; i < ENTROPY_SOURCES; i++) {
 		const struct entropy_source *source = &entropy_sources[i];
-		int n = source->gather(*at + ENTROPY_ROW_HEAD_BYTES, may_block);
+		int n = source->gather(entropy, *at + ENTROPY_ROW_HEAD_BYTES, may_block);
 
 		if (n < 0) {
 			entropy->states[i] = n == -ENODEV ? ENTROPY_ABSENT : ENTROPY_FAILED;
@@ -183,6 +248,20 @@ int entropy_gather(struct entropy *entropy, bool may_block, const struct entropy
 	if (err)
 		wipe(message, ENTROPY_MESSAGE_BYTES);
 	return err;
+}
+
+bool entropy_dropped(const struct entropy *entropy, enum entropy_id id)
+{
+	switch (id) {
+	case ENTROPY_ID_KERNEL:
+		return entropy->kernel.failed != 0;
+	case ENTROPY_ID_RDSEED:
+		return entropy->rdseed.health.failed != 0;
+	case ENTROPY_ID_RDRAND:
+		return entropy->rdrand.health.failed != 0;
+	default:
+		return false;
+	}
 }
 
 const char *entropy_name(size_t i)

@@ -1,7 +1,8 @@
 /*
- * check_entropy - the message a reseed hashes, and what becomes of it when the kernel gives
- * nothing. Owns: a system call filter and the thread that answers for the kernel behind it. May
- * touch: getrandom of a forked child. Never does: replace a function of the daemon.
+ * check_entropy - the message a reseed hashes, and what becomes of it when a source gives nothing
+ * or what no good source gives. Owns: a system call filter and the thread that answers for the
+ * kernel behind it; what stands in for RDSEED and RDRAND (the linker's --wrap). May touch:
+ * getrandom of a forked child, descriptor 2. Never does: replace a function of the daemon.
  */
 #include <check.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -60,6 +62,74 @@ struct kernel {
 static struct kernel kernel;
 
 static uint8_t message[ENTROPY_MESSAGE_BYTES];
+
+/* What plays an instruction. Without a word function it is the machine's own. */
+struct unit {
+	uint64_t (*word)(unsigned i);
+	unsigned given; /* words so far */
+	unsigned asked; /* and times that it was asked for one */
+	unsigned dry_at;
+	bool dry; /* gives nothing, once, in place of word dry_at */
+	bool absent;
+};
+
+static struct unit units[2];
+
+#define UNIT_RDSEED (&units[0])
+#define UNIT_RDRAND (&units[1])
+
+static const enum entropy_id unit_ids[] = {ENTROPY_ID_RDSEED, ENTROPY_ID_RDRAND};
+
+bool __real_cpu_has_rdseed(void);
+bool __real_cpu_has_rdrand(void);
+bool __real_cpu_rdseed64(uint64_t *value);
+bool __real_cpu_rdrand64(uint64_t *value);
+bool __wrap_cpu_has_rdseed(void);
+bool __wrap_cpu_has_rdrand(void);
+bool __wrap_cpu_rdseed64(uint64_t *value);
+bool __wrap_cpu_rdrand64(uint64_t *value);
+
+bool __wrap_cpu_has_rdseed(void)
+{
+	return !UNIT_RDSEED->absent && (UNIT_RDSEED->word || __real_cpu_has_rdseed());
+}
+
+bool __wrap_cpu_has_rdrand(void)
+{
+	return !UNIT_RDRAND->absent && (UNIT_RDRAND->word || __real_cpu_has_rdrand());
+}
+
+static bool play_unit(struct unit *unit, uint64_t *value)
+{
+	unit->asked++;
+	if (unit->dry && unit->given == unit->dry_at) {
+		unit->dry = false;
+		*value = 0;
+		return false;
+	}
+	*value = unit->word(unit->given++);
+	return true;
+}
+
+bool __wrap_cpu_rdseed64(uint64_t *value)
+{
+	return UNIT_RDSEED->word ? play_unit(UNIT_RDSEED, value) : __real_cpu_rdseed64(value);
+}
+
+bool __wrap_cpu_rdrand64(uint64_t *value)
+{
+	return UNIT_RDRAND->word ? play_unit(UNIT_RDRAND, value) : __real_cpu_rdrand64(value);
+}
+
+/* The i-th word of splitmix64, for a good unit. */
+static uint64_t good_word(unsigned i)
+{
+	uint64_t z = (i + 1) * 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
 
 static void *play_kernel(void *arg)
 {
@@ -290,19 +360,20 @@ START_TEST(no_source_repeats_itself)
 }
 END_TEST
 
-/* The kernel's bytes are in the message as it gave them, and it was asked for nothing else. */
+/* The kernel's bytes are in the message as it gave them; what it is asked next is for the test. */
 START_TEST(kernel_bytes_are_taken_as_they_are)
 {
-	static const struct answer answers[] = {{KERNEL_BYTES, 0x5c}};
+	static const struct answer answers[] = {{KERNEL_BYTES, 0x5c}, {KERNEL_BYTES, 0x5d}};
 	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
-	take_kernel_away(answers, 1);
+	take_kernel_away(answers, 2);
 	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	parse(message_bytes, items);
-	ck_assert_uint_eq(kernel.call_count, 1);
+	ck_assert_uint_eq(kernel.call_count, 2);
 	ck_assert_uint_eq(kernel.calls[0].len, KERNEL_BYTES);
+	ck_assert_uint_eq(kernel.calls[1].len, KERNEL_BYTES);
 	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].len, KERNEL_BYTES);
 	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].bytes[0], 0x5c);
 	ck_assert(all_equal(items[ENTROPY_ID_KERNEL].bytes, KERNEL_BYTES));
@@ -312,15 +383,16 @@ END_TEST
 /* Blocking is for the start alone: later it would stop every client. */
 START_TEST(blocks_only_when_told)
 {
-	static const struct answer answers[] = {{KERNEL_BYTES, 1}, {KERNEL_BYTES, 2}};
+	static const struct answer answers[] = {
+	    {KERNEL_BYTES, 1}, {KERNEL_BYTES, 2}, {KERNEL_BYTES, 3}, {KERNEL_BYTES, 4}};
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
-	take_kernel_away(answers, 2);
+	take_kernel_away(answers, 4);
 	ck_assert_int_eq(entropy_gather(&entropy, true, NULL, 0, message, &message_bytes), 0);
 	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
-	ck_assert_uint_eq(kernel.calls[0].flags, 0);
-	ck_assert_uint_eq(kernel.calls[1].flags, GRND_NONBLOCK);
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_uint_eq(kernel.calls[i].flags, i < 2 ? 0 : GRND_NONBLOCK);
 }
 END_TEST
 
@@ -328,14 +400,15 @@ END_TEST
  */
 START_TEST(interruption_is_no_failure)
 {
-	static const struct answer answers[] = {{-EINTR, 0}, {5, 0x11}, {-EINTR, 0}, {27, 0x22}};
+	static const struct answer answers[] = {
+	    {-EINTR, 0}, {5, 0x11}, {-EINTR, 0}, {27, 0x22}, {KERNEL_BYTES, 0x33}};
 	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
-	take_kernel_away(answers, 4);
+	take_kernel_away(answers, 5);
 	ck_assert_int_eq(entropy_gather(&entropy, true, NULL, 0, message, &message_bytes), 0);
-	ck_assert_uint_eq(kernel.call_count, 4);
+	ck_assert_uint_eq(kernel.call_count, 5);
 	ck_assert_uint_eq(kernel.calls[1].len, KERNEL_BYTES);
 	ck_assert_uint_eq(kernel.calls[3].len, KERNEL_BYTES - 5);
 	ck_assert_uint_eq(kernel.calls[3].address, kernel.calls[0].address + 5);
@@ -359,6 +432,10 @@ static const struct failing failing[] = {
     {{{-EAGAIN, 0}}, 1, -EAGAIN},                     /* not initialised yet */
     {{{KERNEL_BYTES / 2, 0x33}, {-EIO, 0}}, 2, -EIO}, /* half a seed is none */
     {{{0, 0}}, 1, -EIO},                              /* asking on would spin */
+    {{{KERNEL_BYTES, 0x33}, {-EIO, 0}}, 2, -EIO},     /* a seed that was not tested */
+    {{{KERNEL_BYTES, 0x33}, {KERNEL_BYTES, 0x33}}, 2, -EBADMSG},
+    {{{KERNEL_BYTES, 0}, {KERNEL_BYTES, 0x33}}, 2, -EBADMSG},
+    {{{KERNEL_BYTES, 0x33}, {KERNEL_BYTES, 0}}, 2, -EBADMSG},
 };
 
 START_TEST(without_the_kernel_there_is_no_message)
@@ -382,17 +459,302 @@ END_TEST
 
 START_TEST(failure_is_not_remembered)
 {
-	static const struct answer answers[] = {{-EIO, 0}, {KERNEL_BYTES, 0x44}};
+	static const struct answer answers[] = {
+	    {-EIO, 0}, {KERNEL_BYTES, 0x44}, {KERNEL_BYTES, 0x45}};
 	struct item items[ITEM_IDS];
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
-	take_kernel_away(answers, 2);
+	take_kernel_away(answers, 3);
 	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), -EIO);
 	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
 	ck_assert_int_eq(entropy.states[0], ENTROPY_ACTIVE);
 	parse(message_bytes, items);
 	ck_assert_uint_eq(items[ENTROPY_ID_KERNEL].bytes[0], 0x44);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- health */
+
+/* What was logged, instead of shown. */
+static int log_fd = -1;
+
+static void take_log(void)
+{
+	log_fd = memfd_create("log", MFD_CLOEXEC);
+	ck_assert_int_ge(log_fd, 0);
+	ck_assert_int_eq(dup2(log_fd, STDERR_FILENO), STDERR_FILENO);
+}
+
+/* One line was logged, and it has this in it; or none, if text is NULL. */
+static void expect_log(const char *text)
+{
+	char line[512] = "";
+	ssize_t n = pread(log_fd, line, sizeof(line) - 1, 0);
+
+	ck_assert_int_ge(n, 0);
+	if (!text) {
+		ck_assert_str_eq(line, "");
+		return;
+	}
+	ck_assert_msg(strstr(line, text), "no %s in: %s", text, line);
+	ck_assert_ptr_eq(strchr(line, '\n'), line + strlen(line) - 1);
+}
+
+static bool holds(const void *memory, size_t bytes, const void *what, size_t what_bytes)
+{
+	return memmem(memory, bytes, what, what_bytes) != NULL;
+}
+
+/* A gathering that succeeds, and its items. */
+static void gather(struct entropy *entropy, struct item items[ITEM_IDS])
+{
+	size_t message_bytes;
+
+	ck_assert_int_eq(entropy_gather(entropy, false, NULL, 0, message, &message_bytes), 0);
+	parse(message_bytes, items);
+}
+
+static uint64_t zero(unsigned i)
+{
+	(void)i;
+	return 0;
+}
+
+/* What RDRAND gave on some processors after a suspend. */
+static uint64_t ones(unsigned i)
+{
+	(void)i;
+	return UINT64_MAX;
+}
+
+static uint64_t some_word(unsigned i)
+{
+	(void)i;
+	return 0x0123456789abcdef;
+}
+
+static uint64_t alternating(unsigned i)
+{
+	return i & 1 ? good_word(1) : good_word(2);
+}
+
+static uint64_t half_zero(unsigned i)
+{
+	return good_word(2 * i) & 1 ? 0 : good_word(2 * i + 1);
+}
+
+static uint64_t low_bits_stuck(unsigned i)
+{
+	return good_word(i) & ~0xfull;
+}
+
+/* One bit in 9 of 10 words; that shows in some window of the first few. */
+static uint64_t bit_biased(unsigned i)
+{
+	uint64_t clear = good_word(2 * i) % 10 == 0;
+
+	return (good_word(2 * i + 1) | 1ull << 40) & ~(clear << 40);
+}
+
+static uint64_t stuck_after_start(unsigned i)
+{
+	return i < HEALTH_START_WORDS ? good_word(i) : UINT64_MAX;
+}
+
+static uint64_t (*const bad_words[])(unsigned i) = {
+    zero, ones, some_word, alternating, half_zero, low_bits_stuck, bit_biased, stuck_after_start,
+};
+
+#define BAD_WORDS (sizeof(bad_words) / sizeof(bad_words[0]))
+
+/* One unit is bad from the start, the other is good. */
+START_TEST(bad_unit_is_dropped)
+{
+	struct unit *bad = &units[_i % 2], *good = &units[1 - _i % 2];
+	enum entropy_id bad_id = unit_ids[_i % 2], good_id = unit_ids[1 - _i % 2];
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+	unsigned asked;
+
+	take_log();
+	bad->word = bad_words[_i / 2];
+	good->word = good_word;
+	gather(&entropy, items);
+	expect_log(bad_id == ENTROPY_ID_RDSEED ? "RDSEED is broken" : "RDRAND is broken");
+	ck_assert(!items[bad_id].present);
+	ck_assert(items[good_id].present && items[ENTROPY_ID_KERNEL].present);
+	ck_assert_int_eq(entropy.states[bad_id - 1], ENTROPY_FAILED);
+	ck_assert_int_eq(entropy.states[good_id - 1], ENTROPY_ACTIVE);
+	ck_assert(entropy_dropped(&entropy, bad_id) && !entropy_dropped(&entropy, good_id));
+	ck_assert_uint_le(bad->asked, HEALTH_START_WORDS + 5);
+
+	/* For good, even if it is good from now on; and that is not said again. */
+	asked = bad->asked;
+	bad->word = good_word;
+	for (unsigned i = 0; i < 10; i++)
+		gather(&entropy, items);
+	ck_assert(!items[bad_id].present && items[good_id].present);
+	ck_assert_int_eq(entropy.states[bad_id - 1], ENTROPY_FAILED);
+	ck_assert_uint_eq(bad->asked, asked);
+	expect_log("is broken");
+}
+END_TEST
+
+/* It breaks after some reseeds: the first seed with a repeated word in it is without it. */
+START_TEST(unit_that_breaks_later_is_dropped)
+{
+	struct unit *unit = &units[_i];
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+
+	take_log();
+	unit->word = good_word;
+	for (unsigned i = 0; i < 20; i++) {
+		gather(&entropy, items);
+		ck_assert(items[unit_ids[_i]].present);
+	}
+	expect_log(NULL);
+	unit->word = ones;
+	gather(&entropy, items);
+	ck_assert(!items[unit_ids[_i]].present);
+	ck_assert(entropy_dropped(&entropy, unit_ids[_i]));
+	expect_log("twice in a row");
+}
+END_TEST
+
+/* A unit stuck at what it gave last, which is not in the message: it is still the one before. */
+static uint64_t stuck_at_the_spare(unsigned i)
+{
+	return good_word(i == HEALTH_START_WORDS + 5 ? i - 1 : i);
+}
+
+START_TEST(samples_are_tested_over_reseeds)
+{
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+
+	take_log();
+	UNIT_RDSEED->word = stuck_at_the_spare;
+	gather(&entropy, items);
+	ck_assert(items[ENTROPY_ID_RDSEED].present);
+	gather(&entropy, items);
+	ck_assert(!items[ENTROPY_ID_RDSEED].present);
+	ck_assert(entropy_dropped(&entropy, ENTROPY_ID_RDSEED));
+}
+END_TEST
+
+/* 1024 words are tested and thrown away before the first is used; then one with each four. */
+START_TEST(unit_is_tested_before_it_is_used)
+{
+	struct unit *unit = &units[_i];
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+
+	unit->word = good_word;
+	for (unsigned n = 0; n < 3; n++) {
+		unsigned first = HEALTH_START_WORDS + n * 5;
+
+		gather(&entropy, items);
+		ck_assert_uint_eq(unit->asked, first + 5);
+		ck_assert_uint_eq(items[unit_ids[_i]].len, 4 * sizeof(uint64_t));
+		for (unsigned i = 0; i < 4; i++)
+			ck_assert_mem_eq(items[unit_ids[_i]].bytes + i * sizeof(uint64_t),
+					 &(uint64_t){good_word(first + i)}, sizeof(uint64_t));
+	}
+}
+END_TEST
+
+/* Dry at once, amid the start-up test, at its end, in the seed, at the word that is not used. */
+static const unsigned dry_at[] = {0,
+				  500,
+				  HEALTH_START_WORDS - 1,
+				  HEALTH_START_WORDS,
+				  HEALTH_START_WORDS + 3,
+				  HEALTH_START_WORDS + 4};
+
+#define DRY_AT (sizeof(dry_at) / sizeof(dry_at[0]))
+
+START_TEST(dry_unit_is_asked_again)
+{
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+	unsigned at = dry_at[_i], thrown = at > HEALTH_START_WORDS ? at - HEALTH_START_WORDS : 0;
+
+	take_log();
+	*UNIT_RDSEED = (struct unit){.word = good_word, .dry = true, .dry_at = at};
+	gather(&entropy, items);
+	ck_assert(!items[ENTROPY_ID_RDSEED].present);
+	ck_assert_int_eq(entropy.states[1], ENTROPY_FAILED);
+	ck_assert(!entropy_dropped(&entropy, ENTROPY_ID_RDSEED));
+	ck_assert_uint_eq(UNIT_RDSEED->given, at);
+	gather(&entropy, items);
+	ck_assert(items[ENTROPY_ID_RDSEED].present);
+	ck_assert_int_eq(entropy.states[1], ENTROPY_ACTIVE);
+	/* What was tested is not tested anew. */
+	ck_assert_uint_eq(UNIT_RDSEED->given, HEALTH_START_WORDS + thrown + 5);
+	expect_log(NULL);
+}
+END_TEST
+
+START_TEST(absent_unit_is_not_asked)
+{
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+
+	units[_i] = (struct unit){.word = zero, .absent = true};
+	gather(&entropy, items);
+	ck_assert(!items[unit_ids[_i]].present);
+	ck_assert_int_eq(entropy.states[unit_ids[_i] - 1], ENTROPY_ABSENT);
+	ck_assert_uint_eq(units[_i].asked, 0);
+	ck_assert(!entropy_dropped(&entropy, unit_ids[_i]));
+}
+END_TEST
+
+/* The tests' state is in ordinary memory: no part of a seed may be in it. */
+START_TEST(state_keeps_nothing_of_a_message)
+{
+	static const enum entropy_id ids[] = {ENTROPY_ID_KERNEL, ENTROPY_ID_RDSEED,
+					      ENTROPY_ID_RDRAND};
+	struct item items[ITEM_IDS];
+	struct entropy entropy = {0};
+
+	UNIT_RDSEED->word = UNIT_RDRAND->word = good_word;
+	UNIT_RDRAND->given = 1u << 20;
+	for (unsigned n = 0; n < 300; n++) {
+		gather(&entropy, items);
+		for (size_t i = 0; i < 3; i++)
+			for (size_t at = 0; at < items[ids[i]].len; at += 8)
+				ck_assert(
+				    !holds(&entropy, sizeof(entropy), items[ids[i]].bytes + at, 8));
+	}
+}
+END_TEST
+
+/* What was kept to compare with is given again, a minute later. */
+START_TEST(kernel_that_repeats_is_fatal)
+{
+	static const struct answer answers[] = {
+	    {KERNEL_BYTES, 1}, {KERNEL_BYTES, 2}, {KERNEL_BYTES, 2}, {KERNEL_BYTES, 3}};
+	struct entropy entropy = {0};
+	size_t message_bytes = 1;
+
+	take_log();
+	take_kernel_away(answers, 4);
+	ck_assert_int_eq(entropy_gather(&entropy, false, NULL, 0, message, &message_bytes), 0);
+	expect_log(NULL);
+	/* Later calls fail as well, and do not even ask: one more call would wait for ever. */
+	for (unsigned i = 0; i < 3; i++) {
+		memset(message, 0xee, sizeof(message));
+		ck_assert_int_eq(entropy_gather(&entropy, true, NULL, 0, message, &message_bytes),
+				 -EBADMSG);
+		ck_assert_uint_eq(message_bytes, 0);
+		assert_wiped();
+		ck_assert_int_eq(entropy.states[0], ENTROPY_FAILED);
+		ck_assert(entropy_dropped(&entropy, ENTROPY_ID_KERNEL));
+	}
+	ck_assert_uint_eq(kernel.call_count, 4);
+	expect_log("the kernel's generator is broken");
 }
 END_TEST
 
@@ -416,6 +778,14 @@ int main(void)
 	tcase_add_loop_test(tcase, without_the_kernel_there_is_no_message, 0,
 			    sizeof(failing) / sizeof(failing[0]));
 	tcase_add_test(tcase, failure_is_not_remembered);
+	tcase_add_loop_test(tcase, bad_unit_is_dropped, 0, 2 * BAD_WORDS);
+	tcase_add_loop_test(tcase, unit_that_breaks_later_is_dropped, 0, 2);
+	tcase_add_test(tcase, samples_are_tested_over_reseeds);
+	tcase_add_loop_test(tcase, unit_is_tested_before_it_is_used, 0, 2);
+	tcase_add_loop_test(tcase, dry_unit_is_asked_again, 0, DRY_AT);
+	tcase_add_loop_test(tcase, absent_unit_is_not_asked, 0, 2);
+	tcase_add_test(tcase, state_keeps_nothing_of_a_message);
+	tcase_add_test(tcase, kernel_that_repeats_is_fatal);
 	suite_add_tcase(suite, tcase);
 	/* A filter cannot be taken off again: each test has a process of its own. */
 	srunner_set_fork_status(sr, CK_FORK);
