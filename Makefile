@@ -98,7 +98,7 @@ PROTO_OBJS = proto/wire.o proto/epoch_page.o
 SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o
 # Everything of the daemon but main(), so that tests can link it.
 DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o \
-	daemon/request.o daemon/reseed.o daemon/entropy.o daemon/health.o daemon/hash.o daemon/epoch.o \
+	daemon/request.o daemon/reseed.o daemon/entropy.o daemon/health.o daemon/hash.o daemon/epoch.o daemon/epoch_since.o \
 	daemon/epoch_vmgenid.o daemon/epoch_kmsg.o daemon/epoch_vmclock.o daemon/epoch_source.o \
 	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \
 	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/service.o \
@@ -166,11 +166,11 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_sandbox check_sandbox_serving \
-	check_size check_rngclient check_rngclient_clone check_protocol check_memory check_vdso check_epoch_page \
+	check_size check_rngclient check_rngclient_clone check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
-TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen)
+TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen page_reader stir)
 TEST_SUPPORT = tests/support.o
 
 CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
@@ -204,7 +204,7 @@ variants:
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/badvector \
 		RNGD_DEFS='-DRNGD_TEST_BAD_VECTOR=\"portable\"' $(BUILD)/badvector/rngd
 
-.PHONY: check check-now check-asan check-ubsan check-tsan check-load check-stats check-cross
+.PHONY: check check-now check-asan check-ubsan check-tsan check-load check-stats check-cross check-vm
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
 	+@$(MAKE) --no-print-directory check-now
@@ -237,6 +237,9 @@ check-tsan: ## the library's thread tests under ThreadSanitizer
 LOAD_SECONDS ?= 60
 check-load: all $(TEST_TOOLS) ## 64 clients for 60 s (LOAD_SECONDS=), random ones killed
 	@BUILD=$(B) LOAD_SECONDS=$(LOAD_SECONDS) bash tests/system/060-load.sh
+
+check-vm: all ## clones of real machines under QEMU, every kernel and scenario (about 12 minutes)
+	@BUILD=$(B) bash tests/vm/run.sh full
 
 check-stats: all ## rngtest, ent and dieharder over the output (long: over an hour)
 	@BUILD=$(B) sh tests/stats.sh

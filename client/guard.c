@@ -4,6 +4,8 @@
  */
 #include "client/guard.h"
 
+#include "client/reply.h"
+
 int guard_prepare(struct guard *guard, const struct page_question *question)
 {
 	int err;
@@ -13,6 +15,11 @@ int guard_prepare(struct guard *guard, const struct page_question *question)
 	/* Another page counts by itself: nothing read from the old one can be compared. */
 	guard->has_agreed = false;
 	err = page_ask(&guard->page, question);
+	/* Others hoard descriptors, so the kernel lets none be passed: that must not stop anybody.
+	 */
+	guard->blind = err == REPLY_E_AGAIN;
+	if (guard->blind)
+		err = 0;
 	guard->page_asked = err == 0;
 	return err;
 }

@@ -26,6 +26,7 @@ struct guard {
 	struct vdso vdso;
 	bool vdso_tried;
 	bool page_asked; /* over the present connection; whoever makes a new one resets it */
+	bool blind;      /* there is a page that could not be had: the daemon is asked every time */
 	bool has_agreed;
 	struct guard_token agreed; /* when the daemon was last known to have looked */
 };

@@ -34,8 +34,8 @@ struct page_question {
  * Asks the daemon for its page over a connection of its own, which is closed again, and maps it in
  * place of the one before. 0: mapped, or the daemon has none (an older one does not know the
  * question): then page->map is NULL. -EPROTO: the answer brought no descriptor, several, or
- * something that is no page on a tmpfs; or an errno of the connection. On failure page->map is
- * NULL.
+ * something that is no page on a tmpfs; REPLY_E_AGAIN: it cannot be passed now; or an errno of the
+ * connection. On failure page->map is NULL.
  */
 int page_ask(struct page *page, const struct page_question *question);
 

@@ -181,7 +181,7 @@ int session_ask_bytes(struct session *session, uint8_t *out, size_t len, int64_t
 	if (err)
 		return err;
 	after = guard_read(&session->guard);
-	if (guard_moved(&before, &after)) {
+	if (session->guard.blind || guard_moved(&before, &after)) {
 		now = generation;
 		err = look(session, &now, deadline_ns);
 		if (err)

@@ -300,6 +300,18 @@ int batch_make(struct batch *batch, const struct conn *conn, size_t in_bytes)
 	return 0;
 }
 
+void batch_refuse_page(struct batch *batch)
+{
+	uint8_t *head = batch->shared->scratch;
+	struct wire_reply reply;
+
+	batch->with_page = false;
+	if (wire_decode_reply(head, &reply) != WIRE_OK)
+		return; /* cannot be: we wrote it */
+	reply.status = RNGD_PROTO_E_AGAIN;
+	wire_encode_reply(&reply, head);
+}
+
 void batch_sent(struct batch *batch, size_t sent_bytes)
 {
 	const struct conn_frame *frames = batch->shared->frames;

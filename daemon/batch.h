@@ -46,6 +46,12 @@ bool batch_has_request(const uint8_t *in, size_t len);
 int batch_make(struct batch *batch, const struct conn *conn, size_t in_bytes);
 
 /*
+ * The kernel refuses to pass more descriptors, as long as others do not take theirs: turns the
+ * answer to PAGE that begins the batch into AGAIN.
+ */
+void batch_refuse_page(struct batch *batch);
+
+/*
  * The peer took the first sent_bytes: works out which progress stands, which control bytes
  * are to be kept, and how many random bytes of a begun frame are owed.
  */

@@ -31,6 +31,8 @@ static int keep(uint8_t **kept, size_t *kept_bytes, const uint8_t *from, size_t 
 			return -ENOMEM;
 		memcpy(copy, from, len);
 	}
+	if (*kept)
+		wipe(*kept, *kept_bytes); /* may hold a bump's bytes */
 	free(*kept);
 	*kept = copy;
 	*kept_bytes = len;
@@ -61,7 +63,7 @@ static int conn_read(struct conn *conn, size_t *in_bytes)
 	if (conn_owes(conn) || batch_has_request(shared->in, *in_bytes))
 		return 0;
 	iov.iov_base = shared->in + *in_bytes;
-	iov.iov_len = sizeof(shared->in) - *in_bytes;
+	iov.iov_len = CONN_IN_BYTES - *in_bytes;
 	n = recvmsg(conn->fd, &msg, MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
@@ -105,16 +107,20 @@ static int conn_send(struct conn *conn, struct batch *batch)
 	ssize_t n = 0;
 
 	if (batch->bytes > 0) {
-		n = batch->with_page
-			? send_page(conn, scratch, batch->bytes)
-			: send(conn->fd, scratch, batch->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (batch->with_page) {
+			n = send_page(conn, scratch, batch->bytes);
+			if (n < 0 && errno == ETOOMANYREFS)
+				batch_refuse_page(batch);
+		}
+		if (!batch->with_page)
+			n = send(conn->fd, scratch, batch->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
 		if (n < 0)
 			n = 0;
 	}
 	conn->page_owed = batch->with_page && n == 0;
-	conn->page_asked |= batch->with_page;
+	conn->page_asked = batch->page_asked || batch->with_page;
 	batch_sent(batch, (size_t)n);
 	conn->shared->bytes_served += batch->random_sent;
 	conn->shared->requests += batch->progress.requests - conn->progress.requests;
@@ -143,7 +149,7 @@ static int conn_turn(struct conn *conn)
 {
 	struct conn_shared *shared = conn->shared;
 	struct batch batch;
-	size_t in_bytes;
+	size_t in_bytes, used;
 	int err;
 
 	err = conn_read(conn, &in_bytes);
@@ -154,12 +160,11 @@ static int conn_turn(struct conn *conn)
 	if (!err)
 		err = conn_send(conn, &batch);
 	wipe(shared->scratch, batch.bytes);
-	if (err)
-		return err;
-
-	in_bytes -= conn->progress.in_used;
-	err = keep(&conn->in, &conn->in_bytes, shared->in + conn->progress.in_used, in_bytes);
+	used = conn->progress.in_used;
 	conn->progress.in_used = 0;
+	if (!err)
+		err = keep(&conn->in, &conn->in_bytes, shared->in + used, in_bytes - used);
+	wipe(shared->in, in_bytes);
 	if (err)
 		return err;
 
@@ -204,6 +209,8 @@ void conn_free(struct conn *conn)
 {
 	ev_io_stop(conn->shared->loop, &conn->watcher);
 	close(conn->fd);
+	if (conn->in)
+		wipe(conn->in, conn->in_bytes);
 	free(conn->in);
 	free(conn->out);
 	free(conn);

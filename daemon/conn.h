@@ -66,7 +66,7 @@ struct conn_shared {
 	struct reseed *reseed;
 	uint8_t *scratch; /* CONN_SCRATCH_BYTES, in secret memory */
 	struct conn_frame frames[CONN_BATCH_FRAMES];
-	uint8_t in[CONN_IN_BYTES];
+	uint8_t *in;   /* CONN_IN_BYTES, in secret memory: a bump's bytes pass through */
 	int page_fd;   /* of the epoch page, for PAGE; -1: none. Not owned */
 	bool stopping; /* finish the frame begun, begin no other */
 	uint64_t requests;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/epoch_file.h"
+#include "daemon/epoch_since.h"
 #include "daemon/hash.h"
 #include "daemon/log.h"
 #include "host/cpu.h"
@@ -87,16 +88,17 @@ static void keep(struct epoch *epoch)
 	}
 }
 
-static void log_clone(struct epoch *epoch, uint32_t notifier)
+/* Says what was not said yet, if it is time to. */
+static void log_clones(struct epoch *epoch)
 {
 	int64_t now_ms = monotonic_ms();
 
-	epoch->unlogged++;
-	if (epoch->logged_at_ms != 0 && now_ms - epoch->logged_at_ms < EPOCH_LOG_MS)
+	if (epoch->unlogged == 0 ||
+	    (epoch->logged_at_ms != 0 && now_ms - epoch->logged_at_ms < EPOCH_LOG_MS))
 		return;
-	log_notice("this machine was cloned or restored (%s): clone generation %llu%s",
-		   epoch_page_notifier_name(notifier), (unsigned long long)epoch->generation,
-		   epoch->unlogged > 1 ? ", several since the last line" : "");
+	log_notice("this machine was cloned or restored (%s): clone generation %llu",
+		   epoch_page_notifier_name(epoch_page_epoch(epoch->file->page) >> 24),
+		   (unsigned long long)epoch->generation);
 	epoch->logged_at_ms = now_ms;
 	epoch->unlogged = 0;
 }
@@ -138,7 +140,8 @@ static void publish_clone(struct epoch *epoch, uint32_t notifier, const uint8_t 
 	epoch->moves++;
 	epoch->mover = epoch_page_notifier_name(notifier);
 	epoch->follow_until_ms = monotonic_ms() + EPOCH_FOLLOW_MS;
-	log_clone(epoch, notifier);
+	epoch->unlogged++;
+	log_clones(epoch);
 }
 
 static void publish_age(struct epoch *epoch, const char *mover)
@@ -148,8 +151,7 @@ static void publish_age(struct epoch *epoch, const char *mover)
 	epoch->mover = mover;
 }
 
-/* Can anything but the kernel log tell of clones? */
-static bool others_tell(const struct epoch *epoch)
+bool epoch_others_tell(const struct epoch *epoch)
 {
 	return epoch->detectors[EPOCH_ROW_VMGENID].state == EPOCH_ACTIVE ||
 	       epoch->detectors[EPOCH_ROW_VMCLOCK].state == EPOCH_ACTIVE ||
@@ -171,7 +173,7 @@ static void look_at(struct epoch *epoch, enum epoch_row row, enum epoch_depth de
 	struct epoch_detector *detector = &epoch->detectors[row];
 	enum epoch_change change;
 
-	if (detector->state != EPOCH_ACTIVE)
+	if (detector->state != EPOCH_ACTIVE && !(detector->retry && depth == EPOCH_ALL))
 		return;
 	change = detector->ops->look(detector, depth);
 	if (change == EPOCH_SAME)
@@ -182,7 +184,7 @@ static void look_at(struct epoch *epoch, enum epoch_row row, enum epoch_depth de
 		found->kernel_moved |= row == EPOCH_ROW_KERNEL;
 	} else {
 		detector->cloned++;
-		found->fork_line |= row == EPOCH_ROW_KMSG;
+		found->fork_line |= row == EPOCH_ROW_KMSG && detector->own.kmsg.fork_read;
 		if (found->notifier == EPOCH_PAGE_NOBODY || row < found->row) {
 			found->notifier = detector->notifier;
 			found->row = row;
@@ -196,16 +198,24 @@ static void look_at(struct epoch *epoch, enum epoch_row row, enum epoch_depth de
  */
 static bool is_late_notice(struct epoch *epoch, const struct findings *found)
 {
+	int64_t left_ms;
+
 	if (!found->fork_line || epoch->same_clone_until_ms == 0)
 		return false;
 	if (found->notifier != EPOCH_PAGE_KMSG) {
 		epoch->same_clone_until_ms = 0;
 		return false;
 	}
-	if (monotonic_ms() > epoch->same_clone_until_ms)
-		return false;
+	left_ms = epoch->same_clone_until_ms - monotonic_ms();
 	epoch->same_clone_until_ms = 0;
-	return true;
+	return left_ms >= 0 && left_ms <= EPOCH_SAME_CLONE_MS;
+}
+
+/* The generation ID changed, and can still be read: it would tell of the next clone as well. */
+static bool id_changed(const struct epoch *epoch, const struct findings *found)
+{
+	return found->notifier == EPOCH_PAGE_VMGENID &&
+	       epoch->detectors[EPOCH_ROW_VMGENID].state == EPOCH_ACTIVE;
 }
 
 static void publish(struct epoch *epoch, const struct findings *found)
@@ -214,8 +224,12 @@ static void publish(struct epoch *epoch, const struct findings *found)
 
 	if (found->notifier != EPOCH_PAGE_NOBODY && !late) {
 		publish_clone(epoch, found->notifier, no_host);
-		epoch->same_clone_until_ms =
-		    found->fork_line ? 0 : monotonic_ms() + EPOCH_SAME_CLONE_MS;
+		epoch->same_clone_until_ms = id_changed(epoch, found) && !found->fork_line
+						 ? monotonic_ms() + EPOCH_SAME_CLONE_MS
+						 : 0;
+		epoch->twin = found->notifier == EPOCH_PAGE_VMCLOCK ||
+			      found->notifier == EPOCH_PAGE_VMCLOCK_DISRUPTION ||
+			      found->notifier == EPOCH_PAGE_SOURCE;
 	} else if (late || found->aged) {
 		publish_age(epoch, late ? epoch_kmsg_ops.name : found->aged);
 		if (found->kernel_moved)
@@ -232,7 +246,7 @@ void epoch_look(struct epoch *epoch, enum epoch_depth depth)
 {
 	struct findings found = {.notifier = EPOCH_PAGE_NOBODY};
 
-	epoch->detectors[EPOCH_ROW_KMSG].own.kmsg.alone = !others_tell(epoch);
+	epoch->detectors[EPOCH_ROW_KMSG].own.kmsg.alone = !epoch_others_tell(epoch);
 	for (int row = 0; row < EPOCH_ROWS; row++)
 		if (depth == EPOCH_ALL || epoch->detectors[row].ops->cheap)
 			look_at(epoch, (enum epoch_row)row, depth, &found);
@@ -249,6 +263,7 @@ void epoch_bump(struct epoch *epoch, const void *bytes, size_t len)
 	uint8_t host[HASH_BYTES] = {0};
 
 	epoch->bumps++;
+	epoch->twin = false;
 	if (hash_256(host, NULL, 0, bytes, len) != 0)
 		memset(host, 0, sizeof(host));
 	publish_clone(epoch, EPOCH_PAGE_HOST, host);
@@ -257,13 +272,28 @@ void epoch_bump(struct epoch *epoch, const void *bytes, size_t len)
 
 bool epoch_follows(const struct epoch *epoch)
 {
-	return epoch->follow_until_ms != 0 && monotonic_ms() < epoch->follow_until_ms;
+	int64_t left_ms = epoch->follow_until_ms - monotonic_ms();
+
+	return epoch->follow_until_ms != 0 && left_ms > 0 && left_ms <= EPOCH_FOLLOW_MS;
+}
+
+bool epoch_may_be_twin(const struct epoch *epoch)
+{
+	return epoch->twin && epoch_follows(epoch) &&
+	       (epoch->detectors[EPOCH_ROW_KERNEL].state == EPOCH_ACTIVE ||
+		epoch->detectors[EPOCH_ROW_KMSG].state == EPOCH_ACTIVE);
+}
+
+void epoch_renewed(struct epoch *epoch)
+{
+	epoch_file_aged(epoch->file);
 }
 
 void epoch_tick(struct epoch *epoch, bool serving)
 {
 	epoch_file_state(epoch->file, serving ? EPOCH_PAGE_SERVING : EPOCH_PAGE_REFUSING);
 	epoch_file_lease(epoch->file, EPOCH_LEASE_S);
+	log_clones(epoch);
 }
 
 size_t epoch_values(const struct epoch *epoch, uint8_t out[EPOCH_VALUES_BYTES])
@@ -281,52 +311,6 @@ size_t epoch_values(const struct epoch *epoch, uint8_t out[EPOCH_VALUES_BYTES])
 		used += 2 + detector->value_bytes;
 	}
 	return used;
-}
-
-/*
- * Was there a clone since an earlier daemon left this page? Every detector that saved something
- * must say no. A kernel log that lost records is excused where an identifier was compared. Without
- * any detector, then and now, nothing is known and nothing is claimed.
- */
-static uint32_t clone_since(struct epoch *epoch)
-{
-	bool compared = false, doubt = false, log_lost = false, any = false;
-
-	for (int row = 0; row < EPOCH_ROWS; row++) {
-		struct epoch_detector *detector = &epoch->detectors[row];
-		const struct epoch_page_saved *saved;
-		enum epoch_recall recall = EPOCH_RECALL_UNKNOWN;
-
-		if (!detector->ops->recall)
-			continue;
-		saved = epoch_file_saved(epoch->file, detector->ops->notifier);
-		any |= saved->bytes > 0 || detector->state == EPOCH_ACTIVE;
-		if (saved->bytes == 0)
-			continue;
-		if (detector->state == EPOCH_ACTIVE)
-			recall = detector->ops->recall(detector, saved);
-		if (recall == EPOCH_RECALL_CLONED)
-			return detector->ops->notifier;
-		if (recall == EPOCH_RECALL_UNKNOWN && row == EPOCH_ROW_KMSG)
-			log_lost = true;
-		else if (recall == EPOCH_RECALL_UNKNOWN)
-			doubt = true;
-		else
-			compared |= row != EPOCH_ROW_KMSG || !others_tell(epoch);
-	}
-	if (any && (doubt || !compared || (log_lost && !others_tell(epoch))))
-		return EPOCH_PAGE_START;
-	return EPOCH_PAGE_NOBODY;
-}
-
-/* Its absence was judged now; what it saw once is no measure for a later start. */
-static void forget_absent(struct epoch *epoch)
-{
-	static const struct epoch_page_saved nothing;
-
-	for (size_t i = 0; i < EPOCH_ROWS; i++)
-		if (epoch->detectors[i].state != EPOCH_ACTIVE)
-			epoch_file_save(epoch->file, &nothing, epoch->detectors[i].ops->notifier);
 }
 
 void epoch_init(struct epoch *epoch, struct epoch_file *file, const int fds[EPOCH_ROWS],
@@ -347,10 +331,10 @@ void epoch_init(struct epoch *epoch, struct epoch_file *file, const int fds[EPOC
 	}
 	epoch->generation = epoch_page_generation(file->page);
 	if (!file->fresh)
-		notifier = clone_since(epoch);
+		notifier = epoch_since(epoch);
 	if (notifier != EPOCH_PAGE_NOBODY)
 		publish_clone(epoch, notifier, no_host);
-	forget_absent(epoch);
+	epoch_since_done(epoch);
 	keep(epoch);
 }
 

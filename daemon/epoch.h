@@ -30,8 +30,9 @@ enum epoch_state {
 
 /* How deep a look goes. */
 enum epoch_depth {
-	EPOCH_CHEAP, /* around a fill: a load, a vDSO call or one non-blocking read each */
-	EPOCH_ALL,   /* on request, on a timer, at a wake: everything */
+	EPOCH_BEFORE, /* a fill: a load, a vDSO call or one non-blocking read each */
+	EPOCH_AFTER,  /* a fill: the same, and what identifies the machine is read anew */
+	EPOCH_ALL,    /* on request, on a timer, at a wake: everything */
 };
 
 /* What a detector can say of the time before this process started, from what was saved then. */
@@ -53,6 +54,7 @@ struct epoch_detector {
 	char why[EPOCH_WHY_BYTES]; /* of absent and failed; printable ASCII, no double quotes */
 	int fd;                    /* owned; -1 */
 	bool watch;                /* fd wakes: readable means look */
+	bool retry;                /* failed, and may come back: goes on being looked at */
 	uint32_t notifier; /* of what look() found last; ops->notifier if it never differs */
 	uint8_t value[EPOCH_VALUE_BYTES];
 	size_t value_bytes;
@@ -70,6 +72,7 @@ struct epoch_detector {
 			uint64_t whole_from;    /* from here on no record is missing */
 			uint64_t fork_sequence; /* of the newest fork line, if forked */
 			bool placed;            /* a record was read, and none is missing since */
+			bool fork_read;         /* the last look read a fork line */
 			bool forked;
 			bool alone; /* nothing else can tell of clones: set by epoch.c */
 		} kmsg;
@@ -154,8 +157,10 @@ enum epoch_row {
 #define EPOCH_LEASE_S 3
 
 /*
- * A fork line that the kernel logs this soon after the host's own identifier moved is its notice of
- * the same clone (seen: 9 to 48 ms later) and no second event.
+ * A fork line that the kernel logs this soon after the machine's generation ID changed is its
+ * notice of the same clone (seen: 9 to 48 ms later) and no second event. Not after any other
+ * detector: a counter can be equal in siblings, and the kernel's line then brings what tells them
+ * apart.
  */
 #define EPOCH_SAME_CLONE_MS 5000
 
@@ -177,6 +182,7 @@ struct epoch {
 
 	int64_t same_clone_until_ms; /* CLOCK_MONOTONIC; 0: no fork line is expected */
 	int64_t follow_until_ms;     /* CLOCK_MONOTONIC; 0: the kernel's reseed was seen */
+	bool twin; /* what told of the clone may have told every sibling the same */
 	int64_t logged_at_ms;
 	uint64_t unlogged; /* events since then without a line of their own */
 };
@@ -208,8 +214,21 @@ void epoch_bump(struct epoch *epoch, const void *bytes, size_t len);
  */
 bool epoch_follows(const struct epoch *epoch);
 
+/*
+ * true after a clone that was noticed by what can be equal in siblings (a counter), until the
+ * kernel's own reseed is seen, and only where it can be seen. Without RDRAND, what is seeded now
+ * may be seeded so in a sibling as well.
+ */
+bool epoch_may_be_twin(const struct epoch *epoch);
+
+/* The state was renewed although no detector moved: look_again moves for whoever seeds from it. */
+void epoch_renewed(struct epoch *epoch);
+
 /* Renews the lease on the page and says whether bytes can be had. Once a second. */
 void epoch_tick(struct epoch *epoch, bool serving);
+
+/* Can anything but the kernel's log tell of clones? */
+bool epoch_others_tell(const struct epoch *epoch);
 
 /* Room for every detector's distinguishing value. */
 #define EPOCH_VALUES_BYTES (EPOCH_ROWS * (2u + EPOCH_VALUE_BYTES))

@@ -181,7 +181,13 @@ int epoch_file_open_private(struct epoch_file *file)
 	if (page == MAP_FAILED)
 		return -errno;
 	file->page = page;
-	pagefile_fill(file->page, 0);     /* a random start is for those who map it */
+	pagefile_fill(file->page, 0); /* a random start is for those who map it */
+	/*
+	 * No file remembers where the last daemon stopped counting. Frames name the generation, and
+	 * a number must not come back: this time has not been before.
+	 */
+	file->page->generation = now_ns(CLOCK_REALTIME);
+	store_epoch(file->page);
 	advance(&file->page->look_again); /* as epoch_file_open() does */
 	return 0;
 }

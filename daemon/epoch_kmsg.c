@@ -206,6 +206,7 @@ static enum epoch_change kmsg_look(struct epoch_detector *detector, enum epoch_d
 
 	(void)depth; /* it is one read that finds nothing, or there is something to find */
 	drain(detector, KMSG_LOOK_RECORDS, &found);
+	detector->own.kmsg.fork_read = found.forked;
 	save(detector);
 	if (found.errnum != 0)
 		epoch_failed(detector, "cannot be read any more: %s", strerror(found.errnum));

@@ -135,11 +135,11 @@ static enum epoch_change look(struct epoch_detector *detector, enum epoch_depth 
 	(void)depth;
 	if (err == -ENODATA) {
 		epoch_failed(detector, "the file was cut short");
-		return EPOCH_AGED;
+		return EPOCH_CLONED; /* in doubt */
 	}
 	if (err) {
 		epoch_failed(detector, "read: %s", strerror(-err));
-		return EPOCH_AGED;
+		return EPOCH_CLONED;
 	}
 	if (word == detector->own.source.last)
 		return EPOCH_SAME;

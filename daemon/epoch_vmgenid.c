@@ -13,6 +13,7 @@
 
 #include "daemon/epoch.h"
 #include "daemon/hash.h"
+#include "host/secmem.h"
 
 /* QEMU's blob: the GUID behind 40 bytes of padding, then padding to a page. */
 #define VMGENID_FW_CFG_PATH  "/sys/firmware/qemu_fw_cfg/by_name/etc/vmgenid_guid/raw"
@@ -23,7 +24,10 @@
 /* Any other file: what counts of it. */
 #define VMGENID_FILE_BYTES 4096u
 
-/* Around a fill an older reading than this is renewed; a read costs more than the fill. */
+/*
+ * Before a fill an older reading than this is renewed. After it the ID is always read: a clone that
+ * resumes in between finds the clock where it stood, and the reading as fresh as it was.
+ */
 #define VMGENID_FRESH_NS 1000000
 
 static int64_t monotonic_ns(void)
@@ -137,9 +141,19 @@ static enum epoch_change compare(struct epoch_detector *detector)
 
 	n = read_contents(detector, contents);
 	err = n < 0 ? (int)n : hash_256(digest, NULL, 0, contents, (size_t)n);
+	wipe(contents, sizeof(contents));
 	if (err) {
-		/* The last word of it: whatever comes now, it will not be seen here. */
+		bool known = detector->state == EPOCH_FAILED;
+
+		/* Perhaps it is being rewritten. What it said meanwhile is lost: said once. */
 		epoch_failed(detector, "cannot be read any more: %s", explain(err));
+		detector->retry = true;
+		return known ? EPOCH_SAME : EPOCH_CLONED;
+	}
+	if (detector->state == EPOCH_FAILED) {
+		detector->state = EPOCH_ACTIVE;
+		detector->retry = false;
+		remember(detector, digest);
 		return EPOCH_CLONED;
 	}
 	if (memcmp(digest, detector->value, HASH_BYTES) == 0)
@@ -150,7 +164,7 @@ static enum epoch_change compare(struct epoch_detector *detector)
 
 static enum epoch_change vmgenid_look(struct epoch_detector *detector, enum epoch_depth depth)
 {
-	if (depth == EPOCH_CHEAP && is_fresh(detector))
+	if (depth == EPOCH_BEFORE && is_fresh(detector)) /* the look after the fill will tell */
 		return EPOCH_SAME;
 	return compare(detector);
 }

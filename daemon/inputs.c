@@ -223,6 +223,11 @@ int inputs_hand_over(const struct inputs *inputs)
 
 	for (row = 0; row < INPUTS_ROWS && !err; row++)
 		err = service_forget_fd(inputs_names[row]);
+	/* Sockets are never kept in the store: one there is of a daemon that was taken over. */
+	if (!err)
+		err = service_forget_fd(SERVICE_CONTROL_NAME);
+	if (!err)
+		err = service_forget_fd(SERVICE_PUBLIC_NAME);
 	if (!err && inputs->fds[INPUTS_EPOCH_LOCK] >= 0)
 		wait_for_lock(inputs->fds[INPUTS_EPOCH_LOCK]);
 	for (row = 0; row < INPUTS_ROWS && !err; row++)

@@ -72,6 +72,7 @@ static const char options_text[] =
     "\n"
     "Where signs of a clone are looked for, instead of the usual place:\n"
     "  --vmgenid FILE         the machine's generation ID; changed contents mean a clone\n"
+    "                         (overwrite it in place: a file put in its stead is not seen)\n"
     "  --kmsg FILE            the kernel log, in the form of /dev/kmsg\n"
     "  --vmclock FILE         a vmclock page\n"
     "  --epoch-source FILE    another epoch page (a 32-bit word at offset 0)\n"

@@ -83,8 +83,10 @@ static int check_existing(const char *path, int fd)
 	return err;
 }
 
-/* The base is random so that a page made anew does not show its predecessor's words. */
-/* Where the counter of a new page starts. Waits for the kernel's generator. 0 or -errno. */
+/*
+ * Where the counter of a new page starts: random, so that it does not show its predecessor's words.
+ * Waits for the kernel's generator. 0 or -errno.
+ */
 static int random_base(uint32_t *base)
 {
 	long got;

@@ -72,6 +72,9 @@ static int mix_seed(struct reseed *reseed, bool may_block)
 			     secret->message, &message_bytes);
 	if (err)
 		goto out;
+	/* One that repeats itself tells no siblings apart either. */
+	if (entropy_dropped(&reseed->entropy, ENTROPY_ID_RDRAND))
+		reseed->use_rdrand = false;
 	err = hash_256(secret->next_key, secret->rng.key, sizeof(secret->rng.key), secret->message,
 		       message_bytes);
 	if (err)
@@ -140,6 +143,8 @@ static int renew(struct reseed *reseed, uint64_t moves)
 		return RESEED_E_UNAVAILABLE;
 	}
 	note_success(reseed, reason, moves, now_ms);
+	if (reason != RESEED_EPOCH)
+		epoch_renewed(reseed->epoch);
 	return 0;
 }
 
@@ -178,13 +183,15 @@ int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generati
 {
 	for (int tries = 0; tries <= RESEED_RESTARTS; tries++) {
 		/* The first time this asks the detectors; then they have just been asked. */
-		int err = tries == 0 ? reseed_check(reseed, EPOCH_CHEAP)
+		int err = tries == 0 ? reseed_check(reseed, EPOCH_BEFORE)
 				     : renew(reseed, reseed->epoch->moves);
 
 		if (err)
 			return err;
+		if (!reseed->use_rdrand && epoch_may_be_twin(reseed->epoch))
+			return RESEED_E_AGAIN;
 		make(reseed, out, len);
-		epoch_look(reseed->epoch, EPOCH_CHEAP);
+		epoch_look(reseed->epoch, EPOCH_AFTER);
 		if (reseed->epoch->moves == reseed->moves_seen) {
 			*generation = reseed->epoch->generation;
 			return 0;

@@ -31,7 +31,7 @@
 /* Positive: the caller must handle it. */
 enum {
 	RESEED_E_UNAVAILABLE = 1, /* the state is too old and could not be renewed */
-	RESEED_E_AGAIN = 2,       /* it aged at every try: a storm; ask again */
+	RESEED_E_AGAIN = 2,       /* it aged at every try, or may be a sibling's too: ask again */
 };
 
 enum reseed_reason {

@@ -295,6 +295,7 @@ static void init_shared(struct server *server, int page_fd)
 	server->shared.loop = server->loop;
 	server->shared.reseed = server->reseed;
 	server->shared.scratch = server->scratch.data;
+	server->shared.in = server->shared.scratch + CONN_SCRATCH_BYTES;
 	server->shared.page_fd = page_fd;
 	server->shared.status_text = status_text;
 	server->shared.ended = conn_ended;
@@ -314,12 +315,13 @@ int server_init(struct server *server, const struct server_setup *setup)
 	/* One heap that grows by brk() alone: mapping and remapping stay out of the sandbox. */
 	mallopt(M_MMAP_MAX, 0);
 
-	err = secmem_alloc(&server->scratch, CONN_SCRATCH_BYTES, setup->use_memfd_secret);
+	err = secmem_alloc(&server->scratch, CONN_SCRATCH_BYTES + CONN_IN_BYTES,
+			   setup->use_memfd_secret);
 	if (err) {
 		log_error(
 		    "cannot lock %u bytes of memory: raise the limit on locked memory (ulimit -l, "
 		    "LimitMEMLOCK=)",
-		    (unsigned)CONN_SCRATCH_BYTES);
+		    (unsigned)(CONN_SCRATCH_BYTES + CONN_IN_BYTES));
 		goto fail;
 	}
 	/* NOENV: the environment shall not choose another backend; NOTIMERFD: one fd less. */

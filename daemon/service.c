@@ -93,6 +93,12 @@ static int take_socket(struct service_sockets *sockets, int fd, const char *name
 		log_error("cannot set up descriptor %d: %s", fd, strerror(errno));
 		return -EINVAL;
 	}
+	/* A daemon that was taken over could have the manager keep a second one for its successor.
+	 */
+	if (strcmp(name, SERVICE_CONTROL_NAME) == 0 && sockets->control_count > 0) {
+		log_error("two sockets named %s were passed by the service manager", name);
+		return -EINVAL;
+	}
 	if (strcmp(name, SERVICE_CONTROL_NAME) == 0)
 		sockets->control_fds[sockets->control_count++] = fd;
 	else

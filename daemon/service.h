@@ -26,6 +26,7 @@ void service_deinit(struct service *service);
 
 /* The name of a socket for control; one of any other name is for the public. */
 #define SERVICE_CONTROL_NAME "control"
+#define SERVICE_PUBLIC_NAME  "public" /* what rngd.socket calls its own */
 
 struct service_sockets {
 	int public_fds[SERVICE_SOCKETS_MAX];
@@ -39,8 +40,9 @@ struct service_sockets {
  * kept[i], which is -1 without one, whatever it is; the others must be listening UNIX stream
  * sockets. All are set close-on-exec, sockets non-blocking too. The caller owns them.
  * Returns how many sockets, 0 without a manager, or -EINVAL after a log line when something else
- * was passed, a name of names[] twice, or more sockets than SERVICE_SOCKETS_MAX; *sockets and
- * kept[] are then not to be used, and the descriptors are left as they are.
+ * was passed, a name of names[] or the control socket's twice, or more sockets than
+ * SERVICE_SOCKETS_MAX; *sockets and kept[] are then not to be used, and the descriptors are left as
+ * they are.
  */
 int service_listen_fds(struct service_sockets *sockets, const char *const names[], int kept[],
 		       size_t count);

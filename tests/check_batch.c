@@ -44,11 +44,13 @@ static struct peer *peer_new(void)
 	ck_assert_ptr_nonnull(peer);
 	quiet_epoch_init(&peer->quiet);
 	ck_assert_int_eq(reseed_init(&peer->reseed, &peer->quiet.epoch, 60000, true), 0);
-	ck_assert_int_eq(secmem_alloc(&peer->scratch, CONN_SCRATCH_BYTES, true), 0);
+	ck_assert_int_eq(secmem_alloc(&peer->scratch, CONN_SCRATCH_BYTES + CONN_IN_BYTES, true), 0);
 	peer->stream = malloc(STREAM_BYTES);
 	ck_assert_ptr_nonnull(peer->stream);
 	peer->shared.reseed = &peer->reseed;
 	peer->shared.scratch = peer->scratch.data;
+	peer->shared.in = peer->shared.scratch + CONN_SCRATCH_BYTES;
+	peer->shared.page_fd = -1;
 	peer->shared.status_text = fake_status;
 	peer->conn.shared = &peer->shared;
 	return peer;

@@ -143,7 +143,7 @@ START_TEST(one_clone_is_one_event_however_many_see_it)
 	set_id('b');
 	set_source(8);
 	say(FORK_LINE);
-	epoch_look(&epoch, EPOCH_CHEAP);
+	epoch_look(&epoch, EPOCH_BEFORE);
 	expect_event(2, EPOCH_PAGE_VMGENID);
 	ck_assert_uint_eq(epoch.moves, moves + 1);
 	ck_assert_uint_eq(epoch_page_look_again(file.page), look_again + 1);
@@ -186,6 +186,74 @@ START_TEST(a_late_notice_is_no_second_event)
 	set_id('d');
 	epoch_look(&epoch, EPOCH_ALL);
 	expect_event(5, EPOCH_PAGE_VMGENID);
+	stop();
+}
+END_TEST
+
+/*
+ * A counter can be the same in siblings, and an identifier that was lost tells nothing: after those
+ * the kernel's line is news of a clone.
+ */
+START_TEST(only_an_identifier_makes_a_line_its_notice)
+{
+	set_source(7);
+	start_with(SOURCE | LOG, ordinary);
+	set_source(8);
+	epoch_look(&epoch, EPOCH_ALL);
+	expect_event(2, EPOCH_PAGE_SOURCE);
+	say(FORK_LINE);
+	epoch_look(&epoch, EPOCH_ALL);
+	expect_event(3, EPOCH_PAGE_KMSG);
+	stop();
+	ck_assert_int_eq(unlink(page_path), 0);
+
+	sequence = 100;
+	set_id('a');
+	start_with(ID | LOG, ordinary);
+	ck_assert_int_eq(truncate(id_path, 0), 0);
+	epoch_look(&epoch, EPOCH_ALL);
+	expect_event(2, EPOCH_PAGE_VMGENID);
+	say(FORK_LINE);
+	epoch_look(&epoch, EPOCH_ALL);
+	expect_event(3, EPOCH_PAGE_KMSG);
+	stop();
+}
+END_TEST
+
+/* Seeded from what a sibling may have too, until the kernel's reseed is seen. */
+START_TEST(a_counter_leaves_a_twin)
+{
+	set_id('a');
+	set_source(7);
+	start_with(ID | SOURCE | LOG, ordinary);
+	ck_assert(!epoch_may_be_twin(&epoch));
+	set_source(8);
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert(epoch_may_be_twin(&epoch));
+	say(FORK_LINE);
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert(!epoch_may_be_twin(&epoch));
+
+	set_source(9);
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert(epoch_may_be_twin(&epoch));
+	epoch.follow_until_ms -= EPOCH_FOLLOW_MS; /* never for ever */
+	ck_assert(!epoch_may_be_twin(&epoch));
+
+	set_source(10);
+	epoch_look(&epoch, EPOCH_ALL);
+	epoch_bump(&epoch, "the host's own bytes", 20);
+	ck_assert(!epoch_may_be_twin(&epoch));
+	set_id('b');
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert(!epoch_may_be_twin(&epoch));
+	stop();
+
+	/* Where the kernel's reseed cannot be seen there is nothing to wait for. */
+	start_with(SOURCE, NULL);
+	set_source(11);
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert(!epoch_may_be_twin(&epoch));
 	stop();
 }
 END_TEST
@@ -394,6 +462,32 @@ START_TEST(a_detector_that_fails_is_an_event)
 	ck_assert_uint_gt(strlen(epoch.detectors[EPOCH_ROW_VMGENID].why), 0);
 	epoch_look(&epoch, EPOCH_ALL);
 	expect_event(2, EPOCH_PAGE_VMGENID);
+	/* It was only being rewritten: what it says now cannot be compared with anything. */
+	set_id('a');
+	epoch_look(&epoch, EPOCH_BEFORE);
+	expect_event(2, EPOCH_PAGE_VMGENID);
+	epoch_look(&epoch, EPOCH_ALL);
+	expect_event(3, EPOCH_PAGE_VMGENID);
+	ck_assert_int_eq(epoch.detectors[EPOCH_ROW_VMGENID].state, EPOCH_ACTIVE);
+	epoch_look(&epoch, EPOCH_ALL);
+	expect_event(3, EPOCH_PAGE_VMGENID);
+	stop();
+}
+END_TEST
+
+/* After a fill the identifier is read, however fresh the last reading seems: clocks stop with the
+ * machine. */
+START_TEST(after_a_fill_the_identifier_is_read)
+{
+	set_id('a');
+	start_with(ID, NULL);
+	set_id('b');
+	epoch_look(&epoch, EPOCH_ALL);
+	expect_event(2, EPOCH_PAGE_VMGENID);
+	set_id('c');
+	epoch.detectors[EPOCH_ROW_VMGENID].own.vmgenid.read_ns = INT64_MAX / 2; /* just now */
+	epoch_look(&epoch, EPOCH_AFTER);
+	expect_event(3, EPOCH_PAGE_VMGENID);
 	stop();
 }
 END_TEST
@@ -423,6 +517,9 @@ int main(void)
 	tcase_set_timeout(tcase, 20);
 	tcase_add_test(tcase, one_clone_is_one_event_however_many_see_it);
 	tcase_add_test(tcase, a_late_notice_is_no_second_event);
+	tcase_add_test(tcase, only_an_identifier_makes_a_line_its_notice);
+	tcase_add_test(tcase, a_counter_leaves_a_twin);
+	tcase_add_test(tcase, after_a_fill_the_identifier_is_read);
 	tcase_add_test(tcase, a_notice_too_late_is_an_event);
 	tcase_add_test(tcase, a_bump_is_always_an_event);
 	tcase_add_test(tcase, what_is_no_clone_moves_no_generation);

@@ -138,11 +138,11 @@ END_TEST
 START_TEST(moved_is_aged)
 {
 	begin(41);
-	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_CHEAP), EPOCH_SAME);
+	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_BEFORE), EPOCH_SAME);
 	fake.generation = 42;
-	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_CHEAP), EPOCH_AGED);
+	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_BEFORE), EPOCH_AGED);
 	value_is(42);
-	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_CHEAP), EPOCH_SAME);
+	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_BEFORE), EPOCH_SAME);
 	fake.generation = 40; /* restored from an earlier picture of the machine */
 	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_ALL), EPOCH_AGED);
 	value_is(40);
@@ -157,7 +157,7 @@ START_TEST(fails_once)
 {
 	begin(41);
 	fake.result = -EPERM;
-	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_CHEAP), EPOCH_AGED);
+	ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_BEFORE), EPOCH_AGED);
 	ck_assert_int_eq(detector.state, EPOCH_FAILED);
 	ck_assert_str_ne(detector.why, "");
 }
@@ -174,8 +174,8 @@ START_TEST(real)
 	ck_assert_uint_ne(detector.own.kernel.generation, 0);
 	value_is(detector.own.kernel.generation);
 	/* The first reading is no change, but for a reseed just now. */
-	if (epoch_kernel_ops.look(&detector, EPOCH_CHEAP) != EPOCH_SAME)
-		ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_CHEAP), EPOCH_SAME);
+	if (epoch_kernel_ops.look(&detector, EPOCH_BEFORE) != EPOCH_SAME)
+		ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_BEFORE), EPOCH_SAME);
 	epoch_kernel_ops.stop(&detector);
 	ck_assert_ptr_null(detector.own.kernel.vdso.state);
 	ck_assert_uint_eq(support_fd_count(getpid()), fds);
@@ -190,7 +190,7 @@ START_TEST(real_reseed)
 	for (int i = 0; i < 5; i++) {
 		generation = detector.own.kernel.generation;
 		ck_assert(reseed_kernel());
-		ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_CHEAP), EPOCH_AGED);
+		ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_BEFORE), EPOCH_AGED);
 		ck_assert_uint_gt(detector.own.kernel.generation, generation);
 		value_is(detector.own.kernel.generation);
 	}

@@ -131,7 +131,7 @@ static void update(uint64_t disruption, uint64_t counter)
 
 static enum epoch_change look(void)
 {
-	return detector.ops->look(&detector, EPOCH_CHEAP);
+	return detector.ops->look(&detector, EPOCH_BEFORE);
 }
 
 START_TEST(row)

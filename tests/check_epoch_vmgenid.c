@@ -199,17 +199,17 @@ START_TEST(cheap_look)
 	start_active(REAL_PATH);
 	write_guid(2);
 	detector.own.vmgenid.read_ns = INT64_MAX - 2000000; /* a clock far behind: read */
-	ck_assert_int_eq(detector.ops->look(&detector, EPOCH_CHEAP), EPOCH_CLONED);
+	ck_assert_int_eq(detector.ops->look(&detector, EPOCH_BEFORE), EPOCH_CLONED);
 
 	detector.own.vmgenid.read_ns = 0;
 	write_guid(3);
-	ck_assert_int_eq(detector.ops->look(&detector, EPOCH_CHEAP), EPOCH_CLONED);
+	ck_assert_int_eq(detector.ops->look(&detector, EPOCH_BEFORE), EPOCH_CLONED);
 
 	ck_assert_int_eq(look(), EPOCH_SAME);
 	write_guid(4);
 	deadline_ms = support_now_ms() + 1000 * SUPPORT_TIMEOUT_S;
 	while (change == EPOCH_SAME && support_now_ms() < deadline_ms)
-		change = detector.ops->look(&detector, EPOCH_CHEAP);
+		change = detector.ops->look(&detector, EPOCH_BEFORE);
 	ck_assert_int_eq(change, EPOCH_CLONED);
 }
 END_TEST
@@ -227,7 +227,7 @@ START_TEST(cheap_look_rests)
 		detector.fd = fd;
 		ck_assert_int_eq(look(), EPOCH_SAME);
 		detector.fd = -1;
-		fresh += detector.ops->look(&detector, EPOCH_CHEAP) == EPOCH_SAME;
+		fresh += detector.ops->look(&detector, EPOCH_BEFORE) == EPOCH_SAME;
 		detector.state = EPOCH_ACTIVE;
 	}
 	detector.fd = fd;

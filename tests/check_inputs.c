@@ -390,6 +390,11 @@ START_TEST(handed_over)
 		snprintf(want, sizeof(want), "FDSTOREREMOVE=1\nFDNAME=%s", inputs_names[row]);
 		ck_assert_str_eq(got, want);
 	}
+	/* Sockets that a daemon could have slipped in for its successor. */
+	ck_assert_int_eq(receive(manager, got, sizeof(got)), -1);
+	ck_assert_str_eq(got, "FDSTOREREMOVE=1\nFDNAME=control");
+	ck_assert_int_eq(receive(manager, got, sizeof(got)), -1);
+	ck_assert_str_eq(got, "FDSTOREREMOVE=1\nFDNAME=public");
 	more.fd = manager;
 	ck_assert_int_eq(poll(&more, 1, 200), 0);
 	close(old_lock); /* the manager has let go of it */

@@ -99,8 +99,8 @@ static void copy_memory(void)
 
 		if (region->locked && region->bytes == PAGE_BYTES)
 			scan.generator = region;
-		else if (region->locked && region->bytes >= CONN_SCRATCH_BYTES &&
-			 region->bytes < CONN_SCRATCH_BYTES + PAGE_BYTES)
+		else if (region->locked && region->bytes >= CONN_SCRATCH_BYTES + CONN_IN_BYTES &&
+			 region->bytes < CONN_SCRATCH_BYTES + CONN_IN_BYTES + PAGE_BYTES)
 			scan.scratch = region;
 		if (region->secret)
 			continue;

@@ -25,11 +25,10 @@
 #include "tests/quiet_epoch.h"
 #include "tests/support.h"
 
-#define INTERVAL_MS      60000
-#define OUT_BYTES        4096u
-#define FIRST_GENERATION 1u
-#define UNTOUCHED        0xee
-#define SCRATCH_END      (2 * RNG_KEY_BYTES + ENTROPY_MESSAGE_BYTES)
+#define INTERVAL_MS 60000
+#define OUT_BYTES   4096u
+#define UNTOUCHED   0xee
+#define SCRATCH_END (2 * RNG_KEY_BYTES + ENTROPY_MESSAGE_BYTES)
 
 static const char *const reason_names[] = {
     [RESEED_AGE] = "age",    [RESEED_VOLUME] = "volume", [RESEED_REQUEST] = "request",
@@ -48,6 +47,7 @@ struct hashed {
 static struct hashed hashed;
 static struct reseed reseed;
 static struct quiet_epoch quiet;
+static uint64_t first_generation; /* of a page that nobody can map: no number comes twice */
 
 /* What is hashed that is no reseed: a bump's bytes, an event's id. */
 static struct hashed hashed_else;
@@ -92,6 +92,7 @@ static void setup(void)
 {
 	ck_assert_int_ge(sodium_init(), 0);
 	quiet_epoch_init(&quiet);
+	first_generation = quiet.epoch.generation;
 	ck_assert_int_eq(reseed_init(&reseed, &quiet.epoch, INTERVAL_MS, true), 0);
 }
 
@@ -115,7 +116,7 @@ static uint64_t reseeds_under(size_t len, uint64_t expected_generation)
 
 static uint64_t reseeds_of_a_fill(size_t len)
 {
-	return reseeds_under(len, FIRST_GENERATION);
+	return reseeds_under(len, first_generation);
 }
 
 START_TEST(first_seed)
@@ -126,7 +127,7 @@ START_TEST(first_seed)
 	ck_assert_str_eq(reseed.last_reason, "start");
 	ck_assert_int_eq(reseed.error, 0);
 	ck_assert_uint_eq(reseed.failures, 0);
-	ck_assert_uint_eq(quiet.epoch.generation, FIRST_GENERATION);
+	ck_assert_uint_eq(quiet.epoch.generation, first_generation);
 	ck_assert_uint_eq(reseed.bytes_since_seed, 0);
 	ck_assert_int_ge(reseed_age_ms(&reseed), 0);
 	ck_assert_int_lt(reseed_age_ms(&reseed), INTERVAL_MS);
@@ -393,10 +394,31 @@ START_TEST(a_fill_that_a_detector_moves_over_is_thrown_away)
 	ck_assert_uint_eq(generation, 0);
 	ck_assert_uint_eq(reseed.restarts, RESEED_RESTARTS + 1);
 	ck_assert_uint_eq(reseed.count - count, RESEED_RESTARTS); /* one before each new try */
-	ck_assert_uint_gt(quiet.epoch.generation, FIRST_GENERATION);
+	ck_assert_uint_gt(quiet.epoch.generation, first_generation);
 	/* The storm over, all is well, and the newest generation is named. */
 	ck_assert_int_eq(reseed_fill(&reseed, out + 4, OUT_BYTES - 4, &generation), 0);
 	ck_assert_uint_eq(generation, quiet.epoch.generation);
+}
+END_TEST
+
+/* Without RDRAND, bytes of a state that a sibling may have too are not handed out. */
+START_TEST(a_possible_twin_is_refused)
+{
+	uint8_t bytes[16], *out;
+	uint64_t generation = 0;
+
+	watch_own_output(&out);
+	quiet.epoch.detectors[EPOCH_ROW_KERNEL].state = EPOCH_ACTIVE;
+	reseed.use_rdrand = false;
+	out[0] ^= 1;
+	memset(bytes, UNTOUCHED, sizeof(bytes));
+	ck_assert_int_eq(reseed_fill(&reseed, bytes, sizeof(bytes), &generation), RESEED_E_AGAIN);
+	ck_assert(all_bytes_are(bytes, sizeof(bytes), UNTOUCHED));
+	quiet.epoch.follow_until_ms = 0; /* the kernel's reseed was seen */
+	ck_assert_int_eq(reseed_fill(&reseed, bytes, sizeof(bytes), &generation), 0);
+	out[0] ^= 1;
+	reseed.use_rdrand = true;
+	ck_assert_int_eq(reseed_fill(&reseed, bytes, sizeof(bytes), &generation), 0);
 }
 END_TEST
 
@@ -414,8 +436,8 @@ START_TEST(a_fill_asks_the_detectors_first)
 	ck_assert_uint_eq(hashed.count, 2);
 	ck_assert_mem_eq(hashed.key, old, sizeof(old)); /* mixed before a byte was made of it */
 	ck_assert_str_eq(reseed.last_reason, "epoch_source");
-	ck_assert_uint_eq(generation, FIRST_GENERATION + 1);
-	ck_assert_uint_eq(reseeds_under(16, FIRST_GENERATION + 1), 0);
+	ck_assert_uint_eq(generation, first_generation + 1);
+	ck_assert_uint_eq(reseeds_under(16, first_generation + 1), 0);
 }
 END_TEST
 
@@ -505,6 +527,7 @@ int main(void)
 	tcase_add_loop_test(tcase, failure_refuses_until_success, RESEED_AGE, RESEED_FOLLOW + 1);
 	tcase_add_test(tcase, a_fill_that_a_detector_moves_over_is_thrown_away);
 	tcase_add_test(tcase, a_fill_asks_the_detectors_first);
+	tcase_add_test(tcase, a_possible_twin_is_refused);
 	tcase_add_test(tcase, the_message_has_what_tells_siblings_apart);
 	tcase_add_test(tcase, retry_by_the_clock);
 	tcase_add_test(tcase, no_first_seed_no_generator);

@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 : "${BUILD:?the build directory}"
 export BUILD DAEMON_BUILD=${DAEMON_BUILD:-$BUILD} SAN=${SAN:-}
-LIMIT_S=240
+LIMIT_S=400
 passed=0 failed=0 skipped=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
