@@ -38,6 +38,7 @@ PKGS_BUILD = gcc libc6-dev libev-dev libseccomp-dev libsodium-dev libsystemd-dev
 PKGS_CHECK = check strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
+PKGS_FUZZ = clang libclang-rt-14-dev llvm libsodium-dev libev-dev
 
 # ---------------------------------------------------------------- flags
 CFLAGS ?= -O2 -g
@@ -204,7 +205,7 @@ variants:
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/badvector \
 		RNGD_DEFS='-DRNGD_TEST_BAD_VECTOR=\"portable\"' $(BUILD)/badvector/rngd
 
-.PHONY: check check-now check-asan check-ubsan check-tsan check-load check-stats check-cross check-vm
+.PHONY: check check-now check-asan check-ubsan check-tsan check-load check-stats check-cross check-vm fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
 	+@$(MAKE) --no-print-directory check-now
@@ -240,6 +241,15 @@ check-load: all $(TEST_TOOLS) ## 64 clients for 60 s (LOAD_SECONDS=), random one
 
 check-vm: all ## clones of real machines under QEMU, every kernel and scenario (about 12 minutes)
 	@BUILD=$(B) bash tests/vm/run.sh full
+
+fuzz-smoke: ## fuzz every parser, a minute in all
+	@sh tests/need.sh $(PKGS_FUZZ)
+	@BUILD=$(BUILD) bash tests/fuzz/run.sh smoke
+
+TIME ?= 900
+fuzz: ## the same for TIME= seconds each (900)
+	@sh tests/need.sh $(PKGS_FUZZ)
+	@BUILD=$(BUILD) bash tests/fuzz/run.sh long $(TIME)
 
 check-stats: all ## rngtest, ent and dieharder over the output (long: over an hour)
 	@BUILD=$(B) sh tests/stats.sh

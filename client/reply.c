@@ -5,21 +5,25 @@
 #include "client/reply.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
-static int error_of_status(uint8_t status)
+/* Statuses that only one operation can have are no answer to another. */
+static int error_of_status(uint8_t opcode, uint8_t status)
 {
+	const bool bump = opcode == RNGD_PROTO_OP_BUMP;
+
 	switch (status) {
 	case RNGD_PROTO_E_AGAIN:
 		return REPLY_E_AGAIN;
 	case RNGD_PROTO_E_UNAVAILABLE:
 		return -EAGAIN;
 	case RNGD_PROTO_E_PERMISSION:
-		return -EPERM;
+		return bump || opcode == RNGD_PROTO_OP_RESEED ? -EPERM : -EPROTO;
 	case RNGD_PROTO_E_NO_PAGE:
-		return -ENODATA;
+		return opcode == RNGD_PROTO_OP_PAGE ? -ENODATA : -EPROTO;
 	case RNGD_PROTO_E_IDENTICAL:
-		return -ENOTUNIQ;
+		return bump ? -ENOTUNIQ : -EPROTO;
 	case RNGD_PROTO_E_OPCODE:
 		return -EOPNOTSUPP;
 	case RNGD_PROTO_E_VERSION:
@@ -35,9 +39,10 @@ static int error_of_status(uint8_t status)
  */
 static int read_some(struct reply *reply, uint8_t *data, size_t want, size_t *have)
 {
+	/* data may be NULL where nothing is wanted. */
 	struct iovec iov[2] = {
 	    {reply->head + reply->head_have, sizeof(reply->head) - reply->head_have},
-	    {data + *have, want - *have},
+	    {want > 0 ? data + *have : NULL, want > 0 ? want - *have : 0},
 	};
 	size_t head_want = iov[0].iov_len;
 	size_t n;
@@ -62,7 +67,7 @@ static int error_frame(struct reply *reply, size_t have)
 	    frame->flags & RNGD_PROTO_FLAG_MORE)
 		return -EPROTO;
 	err = reply_body(reply, rest, have);
-	return err ? err : error_of_status(frame->status);
+	return err ? err : error_of_status(reply->opcode, frame->status);
 }
 
 int reply_head(struct reply *reply, uint8_t *data, size_t ahead, size_t *have)

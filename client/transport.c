@@ -140,7 +140,9 @@ int transport_set_timeout(struct transport *transport, int timeout_ms)
 {
 	int64_t share = timeout_ms < 0 ? 0 : kernel_share_ns(timeout_ms * NS_PER_MS);
 
-	transport->block_ns = share > 0 ? share : TRANSPORT_NO_DEADLINE;
+	/* As late as it may come, it must come before the deadline. */
+	transport->block_ns =
+	    share > 0 ? share + share / 8 + TRANSPORT_TICKS_NS : TRANSPORT_NO_DEADLINE;
 	return set_timeout(transport->fd, SO_RCVTIMEO, share);
 }
 

@@ -306,6 +306,7 @@ void batch_refuse_page(struct batch *batch)
 	struct wire_reply reply;
 
 	batch->with_page = false;
+	batch->page_asked = false;
 	if (wire_decode_reply(head, &reply) != WIRE_OK)
 		return; /* cannot be: we wrote it */
 	reply.status = RNGD_PROTO_E_AGAIN;

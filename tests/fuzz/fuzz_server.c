@@ -1,0 +1,523 @@
+/*
+ * fuzz_server - one connection of the daemon's, from its first byte to its end: daemon/conn.c and
+ * all it plans with, over a socket that splits, fails and stalls as the input says. What it answers
+ * is read back and held against a second reading of the requests: in order, one answer each, of the
+ * right size.
+ *
+ * Input: one byte (what connection), one byte n, n bytes that decide about each call of the kernel,
+ * then what the peer writes. Random bytes are all FILL here: the generator is replaced, and fails
+ * when told to.
+ */
+#include <errno.h>
+#include <ev.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/conn.h"
+#include "daemon/reseed.h"
+#include "tests/fuzz/fuzz.h"
+
+#define PAGE_FD      (FUZZ_FD + 1)
+#define FILL         0xa5
+#define TURNS_MAX    400
+#define SENT_MAX     (1u << 20)
+#define STATUS_SHORT 11u
+#define REPLY_HEAD   20u
+#define FRAME_BYTES  131072u
+
+enum { /* of the script; what is below goes by its value */
+       SCRIPT_AGAIN = 0xff,
+       SCRIPT_EINTR = 0xfe,
+       SCRIPT_ERROR = 0xfd,
+       SCRIPT_OTHER = 0xfc,
+       SCRIPT_TOO_MANY = 0xfb,
+};
+
+/* The peer's view of the answers. */
+struct answers {
+	size_t asked_at; /* in the requests: the next to be answered */
+	uint8_t head[REPLY_HEAD];
+	size_t head_have;
+	uint64_t body_left; /* of the frame that is being read */
+	uint8_t body_byte;  /* what every byte of it must be; 0: anything */
+	uint64_t get_left;  /* of the GET that is being answered */
+	uint64_t generation;
+	uint64_t whole; /* requests answered */
+	uint64_t random_bytes;
+	bool page_had;
+	bool closed_by_length;
+};
+
+static struct {
+	struct fuzz_input script;
+	const uint8_t *requests;
+	size_t requests_bytes, given;
+	struct conn_shared shared;
+	struct reseed reseed;
+	struct epoch epoch;
+	struct conn *conn;
+	struct answers answers;
+	uint64_t sent_bytes;
+	size_t made_start, made_bytes; /* what the last fill wrote */
+	uint8_t choice;
+	int closes;
+	bool ended, excused; /* the connection ended; and something happened for which it may */
+	bool refused;        /* the generator has failed at least once */
+	bool with_fd;        /* this send carries the page's descriptor */
+	bool too_many;       /* the kernel has refused to pass it */
+} run;
+
+enum {
+	CHOICE_CONTROL = 1,
+	CHOICE_PAGE = 2,
+	CHOICE_RDRAND = 4,
+	CHOICE_LONG_STATUS = 8,
+};
+
+static uint32_t big(const uint8_t *at, size_t bytes)
+{
+	uint32_t sum = 0;
+
+	while (bytes-- > 0)
+		sum = sum << 8 | *at++;
+	return sum;
+}
+
+/* ---------------------------------------------------------------- what the peer must be told */
+
+/* The length of the whole request there; 0: not all given yet; SIZE_MAX: its length word is bad. */
+static size_t request_bytes(size_t at)
+{
+	size_t have = run.given - at, length;
+
+	if (have < 4)
+		return 0;
+	length = big(run.requests + at, 4);
+	if (length < 8 || length > 4092)
+		return SIZE_MAX;
+	return have < 4 + length ? 0 : 4 + length;
+}
+
+static uint8_t expected_status(const uint8_t *request, size_t len)
+{
+	uint8_t op = request[4];
+	size_t body = len - 12;
+
+	if (request[5] != 1)
+		return 3;
+	if (op < 1 || op > 6)
+		return 2;
+	if (request[6] || request[7])
+		return 5;
+	if (op == 1   ? body != 4 || big(request + 12, 4) == 0
+	    : op == 5 ? body != 0 && (body < 32 || body > 1024)
+		      : body != 0)
+		return 4;
+	if (op == 4 && run.answers.page_had)
+		return 8;
+	if (op == 4 && !(run.choice & CHOICE_PAGE))
+		return 9;
+	if ((op == 5 || op == 6) && !(run.choice & CHOICE_CONTROL))
+		return 8;
+	if (op == 5 && body == 0 && !(run.choice & CHOICE_RDRAND))
+		return 10;
+	return 0;
+}
+
+static void one_answered(size_t len)
+{
+	run.answers.asked_at += len;
+	run.answers.whole++;
+}
+
+static void check_get(const uint8_t *head, const uint8_t *request, uint32_t body)
+{
+	struct answers *answers = &run.answers;
+	bool more = head[7] == 1;
+
+	if (answers->get_left == 0)
+		answers->get_left = big(request + 12, 4);
+	FUZZ_CHECK(body == (answers->get_left < FRAME_BYTES ? answers->get_left : FRAME_BYTES));
+	FUZZ_CHECK(more == (body < answers->get_left));
+	answers->get_left -= body;
+	answers->random_bytes += body;
+	answers->body_byte = FILL;
+}
+
+static void check_ok(const uint8_t *head, const uint8_t *request, uint32_t body)
+{
+	switch (head[4]) {
+	case 1:
+		check_get(head, request, body);
+		break;
+	case 2:
+		FUZZ_CHECK(body == (run.choice & CHOICE_LONG_STATUS ? 16384 : STATUS_SHORT));
+		run.answers.body_byte = 's';
+		break;
+	case 4:
+		FUZZ_CHECK(run.with_fd);
+		run.with_fd = false;
+		run.answers.page_had = true;
+		/* fall through */
+	default:
+		FUZZ_CHECK(body == 0);
+	}
+}
+
+static void check_error(const uint8_t *head, uint8_t want, uint32_t body)
+{
+	bool unavailable = head[6] == 6 && head[4] != 3 && run.refused;
+	bool again = head[6] == 7 && head[4] == 1 && run.refused;
+	/* Not to be had now; and one that was asked for along with it is the second. */
+	bool no_fd = (head[6] == 7 || head[6] == 8) && head[4] == 4 && run.too_many;
+
+	FUZZ_CHECK(head[6] == want || (want == 0 && (unavailable || again || no_fd)));
+	FUZZ_CHECK(head[7] == 0 && body == (head[6] == 3 ? 2 : 0));
+	run.answers.get_left = 0;
+}
+
+static void check_head(const uint8_t *head)
+{
+	struct answers *answers = &run.answers;
+	const uint8_t *request = run.requests + answers->asked_at;
+	size_t len = request_bytes(answers->asked_at);
+	uint32_t length = big(head, 4);
+	uint64_t generation = (uint64_t)big(head + 12, 4) << 32 | big(head + 16, 4);
+
+	FUZZ_CHECK(length >= 16 && length <= 16 + FRAME_BYTES);
+	FUZZ_CHECK(len > 0 && !answers->closed_by_length);
+	FUZZ_CHECK(head[5] == 1);
+	FUZZ_CHECK(generation >= 1 && generation >= answers->generation);
+	answers->generation = generation;
+	answers->body_left = length - 16;
+	answers->body_byte = 0;
+	if (len == SIZE_MAX) {
+		FUZZ_CHECK(head[4] == 0 && head[6] == 1 && head[7] == 0 && length == 16);
+		FUZZ_CHECK(big(head + 8, 4) == 0);
+		answers->closed_by_length = true;
+		return;
+	}
+	FUZZ_CHECK(head[4] == request[4] && memcmp(head + 8, request + 8, 4) == 0);
+	FUZZ_CHECK(head[4] == 1 || head[7] == 0);
+	if (head[6] == 0) {
+		FUZZ_CHECK(expected_status(request, len) == 0);
+		check_ok(head, request, length - 16);
+	} else {
+		check_error(head, expected_status(request, len), length - 16);
+	}
+	if (answers->get_left == 0)
+		one_answered(len);
+}
+
+static void check_sent(const uint8_t *bytes, size_t len)
+{
+	struct answers *answers = &run.answers;
+
+	while (len > 0) {
+		size_t n;
+
+		if (answers->body_left > 0) {
+			n = len < answers->body_left ? len : (size_t)answers->body_left;
+			if (answers->body_byte)
+				FUZZ_CHECK(bytes[0] == answers->body_byte &&
+					   memcmp(bytes, bytes + 1, n - 1) == 0);
+			answers->body_left -= n;
+		} else {
+			n = REPLY_HEAD - answers->head_have;
+			n = n < len ? n : len;
+			memcpy(answers->head + answers->head_have, bytes, n);
+			answers->head_have += n;
+			if (answers->head_have == 4) /* a head that is all length is judged later */
+				FUZZ_CHECK(big(answers->head, 4) >= 16);
+			if (answers->head_have == REPLY_HEAD) {
+				answers->head_have = 0;
+				check_head(answers->head);
+			}
+		}
+		bytes += n;
+		len -= n;
+	}
+}
+
+/* All was given, and the daemon asks for more: then nothing may be owed. */
+static void check_idle(void)
+{
+	const struct answers *answers = &run.answers;
+
+	FUZZ_CHECK(answers->head_have == 0 && answers->body_left == 0 && answers->get_left == 0);
+	FUZZ_CHECK(request_bytes(answers->asked_at) == 0);
+	FUZZ_CHECK(run.shared.requests == answers->whole);
+	FUZZ_CHECK(run.shared.bytes_served == answers->random_bytes);
+}
+
+/* ---------------------------------------------------------------- in place of the kernel */
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags);
+ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+int __real_close(int fd);
+int __wrap_close(int fd);
+
+static ssize_t fail(int error)
+{
+	run.excused |= error != EAGAIN && error != EINTR && error != ETOOMANYREFS;
+	errno = error;
+	return -1;
+}
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	size_t room = msg->msg_iov->iov_len, n = run.requests_bytes - run.given;
+	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0x80;
+
+	FUZZ_CHECK(fd == FUZZ_FD && (flags & MSG_DONTWAIT) && room > 0 && room <= CONN_IN_BYTES);
+	FUZZ_CHECK(msg->msg_controllen == 0);
+	if (script == SCRIPT_AGAIN)
+		return fail(EAGAIN);
+	if (script == SCRIPT_EINTR)
+		return fail(EINTR);
+	if (script == SCRIPT_ERROR)
+		return fail(ECONNRESET);
+	check_idle();
+	n = n < room ? n : room;
+	if (script < 0x80 && n > script + 1u)
+		n = script + 1u;
+	run.excused |= n == 0 || script == SCRIPT_OTHER;
+	msg->msg_flags = script == SCRIPT_OTHER ? MSG_CTRUNC : 0;
+	memcpy(msg->msg_iov->iov_base, run.requests + run.given, n);
+	run.given += n;
+	return (ssize_t)n;
+}
+
+/* How much of it the peer takes. */
+static ssize_t take(const void *bytes, size_t len)
+{
+	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0x80;
+	size_t n = len;
+
+	FUZZ_CHECK(len > 0 && len <= CONN_SCRATCH_BYTES);
+	if (script == SCRIPT_AGAIN)
+		return fail(EAGAIN);
+	if (script == SCRIPT_EINTR)
+		return fail(EINTR);
+	if (script == SCRIPT_ERROR)
+		return fail(EPIPE);
+	if (script < 0x40)
+		n = script + 1u;
+	else if (script < 0x60) /* near the end of it */
+		n = len - (len > script - 0x3fu ? script - 0x3fu : 0);
+	else if (script < 0x80)
+		n = 1 + len / 32 * (script - 0x60u);
+	n = n < len ? n : len;
+	run.sent_bytes += n;
+	check_sent(bytes, n);
+	return (ssize_t)n;
+}
+
+ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags)
+{
+	FUZZ_CHECK(fd == FUZZ_FD && flags == (MSG_DONTWAIT | MSG_NOSIGNAL));
+	return take(bytes, len);
+}
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	ssize_t n;
+	int page_fd;
+
+	FUZZ_CHECK(fd == FUZZ_FD && flags == (MSG_DONTWAIT | MSG_NOSIGNAL));
+	FUZZ_CHECK(cmsg && cmsg->cmsg_type == SCM_RIGHTS &&
+		   cmsg->cmsg_len == CMSG_LEN(sizeof(int)));
+	memcpy(&page_fd, CMSG_DATA(cmsg), sizeof(page_fd));
+	FUZZ_CHECK(page_fd == PAGE_FD && (run.choice & CHOICE_PAGE));
+	FUZZ_CHECK(run.answers.head_have == 0 && run.answers.body_left == 0);
+	FUZZ_CHECK(!run.with_fd && !run.answers.page_had);
+	if (run.script.left > 0 && *run.script.at == SCRIPT_TOO_MANY) {
+		run.too_many = true;
+		fuzz_u8(&run.script);
+		return fail(ETOOMANYREFS);
+	}
+	run.with_fd = true;
+	n = take(msg->msg_iov->iov_base, msg->msg_iov->iov_len);
+	if (n <= 0)
+		run.with_fd = false; /* nothing went out, and it must come again */
+	return n;
+}
+
+int __wrap_close(int fd)
+{
+	if (fd != FUZZ_FD)
+		return __real_close(fd);
+	run.closes++;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- in place of libev */
+
+void ev_io_start(struct ev_loop *loop, ev_io *watcher)
+{
+	(void)loop;
+	FUZZ_CHECK(watcher->fd == FUZZ_FD && run.closes == 0);
+	watcher->active = 1;
+}
+
+void ev_io_stop(struct ev_loop *loop, ev_io *watcher)
+{
+	(void)loop;
+	watcher->active = 0;
+}
+
+/* ---------------------------------------------------------------- in place of the generator */
+
+int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generation)
+{
+	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0x80;
+
+	FUZZ_CHECK((uint8_t *)out >= run.shared.scratch && len > 0 &&
+		   (uint8_t *)out + len <= run.shared.scratch + CONN_SCRATCH_BYTES);
+	if (script >= SCRIPT_EINTR) {
+		run.refused = run.excused = true;
+		return script == SCRIPT_AGAIN ? RESEED_E_AGAIN : RESEED_E_UNAVAILABLE;
+	}
+	if (script == SCRIPT_ERROR) {
+		reseed->epoch->generation++;
+		run.excused = true; /* a frame that has begun cannot be finished */
+	}
+	memset(out, FILL, len);
+	run.made_start = (size_t)((uint8_t *)out - run.shared.scratch);
+	run.made_bytes = len;
+	*generation = reseed->epoch->generation;
+	return 0;
+}
+
+int reseed_check(struct reseed *reseed, enum epoch_depth depth)
+{
+	(void)reseed;
+	FUZZ_CHECK(depth == EPOCH_ALL);
+	if (run.script.left == 0 || fuzz_u8(&run.script) < SCRIPT_OTHER)
+		return 0;
+	run.refused = true;
+	return RESEED_E_UNAVAILABLE;
+}
+
+int reseed_host(struct reseed *reseed, const void *bytes, size_t len)
+{
+	(void)reseed;
+	FUZZ_CHECK(bytes && len >= RNGD_PROTO_BUMP_MIN_BYTES && len <= RNGD_PROTO_BUMP_MAX_BYTES);
+	return 0;
+}
+
+void reseed_want(struct reseed *reseed, enum reseed_reason reason)
+{
+	(void)reseed;
+	FUZZ_CHECK(reason == RESEED_REQUEST);
+}
+
+void epoch_bump(struct epoch *epoch, const void *bytes, size_t len)
+{
+	(void)bytes;
+	(void)len;
+	epoch->generation++;
+}
+
+/* ---------------------------------------------------------------- the connection */
+
+static size_t status_text(void *owner, char *text, size_t size)
+{
+	size_t len = run.choice & CHOICE_LONG_STATUS ? size : STATUS_SHORT;
+
+	(void)owner;
+	FUZZ_CHECK(size == RNGD_PROTO_STATUS_MAX_BYTES);
+	memset(text, 's', len);
+	return len;
+}
+
+static void ended(void *owner, struct conn *conn)
+{
+	FUZZ_CHECK(owner == &run && conn == run.conn);
+	FUZZ_CHECK(run.excused || run.answers.closed_by_length);
+	run.ended = true;
+}
+
+/* Nothing random waits, and no more is kept than is allowed. */
+static void check_turn(void)
+{
+	const struct conn *conn = run.conn;
+	const uint8_t *made = run.shared.scratch + run.made_start;
+
+	if (run.made_bytes > 0)
+		FUZZ_CHECK(made[0] == 0 && memcmp(made, made + 1, run.made_bytes - 1) == 0);
+	run.made_bytes = 0;
+	FUZZ_CHECK(run.shared.page_fd == (run.choice & CHOICE_PAGE ? PAGE_FD : -1));
+	if (run.ended)
+		return;
+	FUZZ_CHECK(conn->in_bytes <= CONN_IN_BYTES && !conn->in == (conn->in_bytes == 0));
+	FUZZ_CHECK(conn->out_bytes <= CONN_CONTROL_BYTES && !conn->out == (conn->out_bytes == 0));
+	FUZZ_CHECK(conn->frame_owed <= FRAME_BYTES);
+	FUZZ_CHECK(conn->progress.in_used == 0 && conn->watcher.active);
+}
+
+/* 0xfc: the daemon stops; 0xfd: the kernel would not watch the descriptor. */
+static void turn(void)
+{
+	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0;
+	int events = run.conn->watcher.events & (EV_READ | EV_WRITE);
+
+	FUZZ_CHECK(events == EV_READ || events == EV_WRITE);
+	if (script == SCRIPT_OTHER && !run.shared.stopping) {
+		run.shared.stopping = run.excused = true;
+		if (conn_stop(run.conn)) {
+			FUZZ_CHECK(run.answers.head_have == 0 && run.answers.body_left == 0);
+			conn_free(run.conn);
+			run.ended = true;
+			return;
+		}
+	}
+	if (script == SCRIPT_ERROR) {
+		events |= (int)EV_ERROR;
+		run.excused = true;
+	}
+	run.conn->watcher.cb(NULL, &run.conn->watcher, events);
+	check_turn();
+}
+
+static void start(const uint8_t *data, size_t size)
+{
+	static uint8_t *scratch, *in;
+	struct fuzz_input input = {data, size};
+
+	if (!scratch)
+		scratch = calloc(1, CONN_SCRATCH_BYTES);
+	if (!in)
+		in = calloc(1, CONN_IN_BYTES);
+	FUZZ_CHECK(scratch && in);
+	memset(&run, 0, sizeof(run));
+	run.choice = fuzz_u8(&input);
+	run.script.left = fuzz_take(&input, fuzz_u8(&input), &run.script.at);
+	run.requests = input.at;
+	run.requests_bytes = input.left;
+	run.epoch.generation = 1;
+	run.reseed.epoch = &run.epoch;
+	run.reseed.use_rdrand = run.choice & CHOICE_RDRAND;
+	run.shared.reseed = &run.reseed;
+	run.shared.scratch = scratch;
+	run.shared.in = in;
+	run.shared.page_fd = run.choice & CHOICE_PAGE ? PAGE_FD : -1;
+	run.shared.status_text = status_text;
+	run.shared.ended = ended;
+	run.shared.owner = &run;
+	run.conn = conn_new(&run.shared, FUZZ_FD, 0, run.choice & CHOICE_CONTROL);
+	FUZZ_CHECK(run.conn);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	start(data, size);
+	for (int i = 0; i < TURNS_MAX && !run.ended && run.sent_bytes < SENT_MAX; i++)
+		turn();
+	if (!run.ended)
+		conn_free(run.conn);
+	FUZZ_CHECK(run.closes == 1);
+	return 0;
+}
