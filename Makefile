@@ -96,13 +96,13 @@ CRYPTO_OBJS += crypto/chacha20_avx2.o crypto/chacha20_avx512.o
 endif
 HOST_OBJS = host/cpu.o host/secmem.o host/vdso.o
 PROTO_OBJS = proto/wire.o proto/epoch_page.o
-SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o
+SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o seccomp/landlock.o
 # Everything of the daemon but main(), so that tests can link it.
 DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o daemon/batch.o \
 	daemon/request.o daemon/reseed.o daemon/entropy.o daemon/health.o daemon/hash.o daemon/epoch.o daemon/epoch_since.o \
 	daemon/epoch_vmgenid.o daemon/epoch_kmsg.o daemon/epoch_vmclock.o daemon/epoch_source.o \
 	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \
-	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/service.o \
+	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/confine.o daemon/service.o \
 	daemon/status.o daemon/log.o
 CLIENT_OBJS = client/rngclient.o client/session.o client/guard.o client/page.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
@@ -166,7 +166,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 # A unit test is tests/check_<module>.c; the objects it needs are named here.
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
-	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_sandbox check_sandbox_serving \
+	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
 	check_size check_rngclient check_rngclient_clone check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs

@@ -267,12 +267,17 @@ const struct epoch_page_saved *epoch_file_saved(const struct epoch_file *file, u
 	return row->bytes <= EPOCH_PAGE_SAVED_BYTES ? row : &nothing_saved;
 }
 
+void epoch_file_stop(struct epoch_file *file)
+{
+	if (!file->page)
+		return;
+	epoch_file_lease(file, 0);
+	epoch_file_state(file, EPOCH_PAGE_STOPPED);
+	poke(file);
+}
+
 void epoch_file_close(struct epoch_file *file)
 {
-	if (file->page) {
-		epoch_file_lease(file, 0);
-		epoch_file_state(file, EPOCH_PAGE_STOPPED);
-		poke(file);
-	}
+	epoch_file_stop(file);
 	release(file);
 }

@@ -79,6 +79,9 @@ void epoch_file_save(struct epoch_file *file, const struct epoch_page_saved *sav
 /* What was saved: never NULL, bytes at most EPOCH_PAGE_SAVED_BYTES. Valid until the next save. */
 const struct epoch_page_saved *epoch_file_saved(const struct epoch_file *file, uint32_t notifier);
 
+/* Says that nobody watches any more, and pokes. All that a process behind the filter can do. */
+void epoch_file_stop(struct epoch_file *file);
+
 /*
  * Says that nobody watches any more, pokes, unmaps, closes the descriptors. The file stays. What
  * was closed, or never opened, may be closed again if its page is NULL and its descriptors -1.

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "crypto/chacha20.h"
+#include "daemon/confine.h"
 #include "daemon/epoch.h"
 #include "daemon/epoch_file.h"
 #include "daemon/inherit.h"
@@ -25,7 +26,6 @@
 #include "daemon/service.h"
 #include "host/cpu.h"
 #include "host/secmem.h"
-#include "seccomp/sandbox.h"
 
 /* Everything that is opened on the way up and closed on the way down. */
 struct daemon {
@@ -212,31 +212,6 @@ static int find_user(struct daemon *daemon)
 	return err;
 }
 
-static int confine(struct daemon *daemon)
-{
-	struct server_facts *facts = &daemon->server.facts;
-	struct rlimit core;
-	int err;
-
-	err = privdrop_forever(&daemon->target);
-	if (err) {
-		log_error("cannot give up privileges: %s", strerror(-err));
-		return err;
-	}
-	facts->keystream = daemon->keystream->name;
-	facts->core_limit_zero = getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max == 0;
-	facts->undumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0;
-	facts->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
-	facts->uid = getuid();
-	err = sandbox_enter();
-	if (err) {
-		log_error("cannot enter the sandbox: %s", strerror(-err));
-		return err;
-	}
-	facts->seccomp = true;
-	return 0;
-}
-
 static int daemon_start(struct daemon *daemon)
 {
 	struct options *options = &daemon->options;
@@ -294,7 +269,8 @@ static int daemon_start(struct daemon *daemon)
 	if (err)
 		return err;
 	/* 6. Privileges, then the sandbox: from here on only serving is possible. */
-	return confine(daemon);
+	daemon->server.facts.keystream = daemon->keystream->name;
+	return confine_forever(&daemon->server, &daemon->setup, &daemon->page, &daemon->target);
 }
 
 static void daemon_stop(struct daemon *daemon)
@@ -307,6 +283,17 @@ static void daemon_stop(struct daemon *daemon)
 	listener_close(&daemon->control);
 	listener_close(&daemon->listener);
 	service_deinit(&daemon->service);
+}
+
+/*
+ * As daemon_stop(), where the filter lets nothing be unmapped: what is secret is wiped, what others
+ * see is told, and the rest goes with the process.
+ */
+static void daemon_end(struct daemon *daemon)
+{
+	epoch_file_stop(&daemon->page);
+	wipe(daemon->server.scratch.data, daemon->server.scratch.data_bytes);
+	wipe(daemon->reseed.mem.data, daemon->reseed.mem.data_bytes);
 }
 
 int main(int argc, char **argv)
@@ -342,7 +329,9 @@ int main(int argc, char **argv)
 			 daemon.reseed.mem.secret ? "memfd_secret" : "locked");
 		service_notify(&daemon.service, "READY=1");
 		server_run(&daemon.server);
+		daemon_end(&daemon);
+		return EXIT_SUCCESS;
 	}
 	daemon_stop(&daemon);
-	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+	return EXIT_FAILURE;
 }

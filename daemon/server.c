@@ -7,9 +7,11 @@
 #include "daemon/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -302,6 +304,26 @@ static void init_shared(struct server *server, int page_fd)
 	server->shared.owner = server;
 }
 
+/*
+ * 0 or a negative errno. The filter must know the loop's epoll, and libev does not tell: it is the
+ * descriptor that was the lowest free one before.
+ */
+static int init_loop(struct server *server)
+{
+	struct epoll_event event;
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	/* NOENV: the environment shall not choose another backend; NOTIMERFD: one fd less. */
+	server->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
+	if (!server->loop)
+		return -ENOMEM;
+	server->epoll_fd = fd;
+	return epoll_wait(fd, &event, 1, 0) < 0 ? -errno : 0;
+}
+
 int server_init(struct server *server, const struct server_setup *setup)
 {
 	int err;
@@ -324,12 +346,9 @@ int server_init(struct server *server, const struct server_setup *setup)
 		    (unsigned)(CONN_SCRATCH_BYTES + CONN_IN_BYTES));
 		goto fail;
 	}
-	/* NOENV: the environment shall not choose another backend; NOTIMERFD: one fd less. */
-	server->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
-	if (!server->loop) {
-		err = -ENOMEM;
+	err = init_loop(server);
+	if (err)
 		goto fail;
-	}
 	init_shared(server, setup->page_fd);
 	err = init_watchers(server);
 	if (!err)

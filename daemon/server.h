@@ -45,12 +45,15 @@ struct server_facts {
 	bool core_limit_zero;
 	bool undumpable;
 	bool no_new_privs;
+	int landlock;      /* the version in force; 0: this kernel has none */
+	bool exec_refused; /* by the kernel, besides the filter */
 	bool seccomp;
 	unsigned uid;
 };
 
 struct server {
 	struct ev_loop *loop;
+	int epoll_fd; /* the loop's own */
 	struct reseed *reseed;
 	struct service *service;
 	struct server_facts facts;

@@ -124,6 +124,8 @@ static void put_protection(struct status *status, const struct server *server)
 	put_flag(status, "memory.core_limit_zero", facts->core_limit_zero);
 	put_flag(status, "memory.undumpable", facts->undumpable);
 	put_flag(status, "sandbox.seccomp", facts->seccomp);
+	put_number(status, "sandbox.landlock", (uint64_t)facts->landlock);
+	put_flag(status, "sandbox.exec_refused", facts->exec_refused);
 	put_flag(status, "sandbox.no_new_privs", facts->no_new_privs);
 	put_flag(status, "sandbox.refuses_fds", server->fds_refused);
 	put_number(status, "sandbox.uid", facts->uid);

@@ -45,7 +45,7 @@ static inline void leave(int code)
  * Should the filter ever fail, the calls of a test reach the kernel: as nobody, and with an end,
  * they do little.
  */
-static inline void confine(void)
+static inline void confine(const struct policy_given *given)
 {
 	const struct itimerval end = {{0, 0}, {CONFINED_TIMEOUT_S, 0}};
 
@@ -55,7 +55,7 @@ static inline void confine(void)
 		leave(NOT_CONFINED);
 	signal(SIGALRM, SIG_DFL); /* libcheck has a handler of its own */
 	setitimer(ITIMER_REAL, &end, NULL);
-	if (sandbox_enter() != 0)
+	if (sandbox_enter(given) != 0)
 		leave(NOT_CONFINED);
 }
 
@@ -75,9 +75,26 @@ static inline bool killed(int status)
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
 }
 
-static inline bool row_allows(const struct policy_row *row, const struct call *call)
+/* By itself: what policy_rule_count() and policy_fd_test() say is not believed. */
+static inline bool need_is_met(const struct policy_row *row, const struct call *call,
+			       const struct policy_given *given)
 {
-	if (row->syscall != call->nr)
+	if (row->need == POLICY_ALWAYS)
+		return true;
+	if (row->need == POLICY_IF_HANDLER)
+		return given->handler;
+	if (row->need == POLICY_IF_PAGE)
+		return given->counts[POLICY_FD_PAGE] != 0;
+	for (size_t i = 0; i < given->counts[row->need]; i++)
+		if ((int)call->args[0] == given->fds[row->need][i])
+			return true;
+	return false;
+}
+
+static inline bool row_allows(const struct policy_row *row, const struct call *call,
+			      const struct policy_given *given)
+{
+	if (row->syscall != call->nr || !need_is_met(row, call, given))
 		return false;
 	for (size_t i = 0; i < POLICY_TESTS_MAX; i++) {
 		const struct policy_test *test = &row->tests[i];
