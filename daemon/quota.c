@@ -1,0 +1,295 @@
+/*
+ * Owns: an entry for each user id that has a connection or a debt. May touch: memory, nothing else.
+ * Never does: look at a clock, end the process, or make a request fail.
+ */
+#include "daemon/quota.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert((QUOTA_BUCKETS & (QUOTA_BUCKETS - 1)) == 0, "a mask picks the bucket");
+
+#define PER_BYTE 1000 /* of a balance */
+
+static struct quota_user **bucket_of(const struct quota *quota, uid_t uid)
+{
+	/* Neighbours, as a user's range of subordinate ids, spread evenly (Fibonacci hashing). */
+	uint32_t hash = (uint32_t)uid * 2654435769u;
+
+	return &quota->buckets[hash >> 16 & (QUOTA_BUCKETS - 1)];
+}
+
+/* A bucket holds a second's bytes, and one turn's in any case. */
+static int64_t full_balance(const struct quota *quota)
+{
+	uint64_t bytes = quota->limits.rate_bytes;
+
+	return (int64_t)(bytes > QUOTA_TURN_BYTES ? bytes : QUOTA_TURN_BYTES) * PER_BYTE;
+}
+
+/* One large turn from next to nothing, and then as much again for small ones as a bucket holds. */
+static int64_t least_balance(const struct quota *quota)
+{
+	return -full_balance(quota) - (int64_t)QUOTA_TURN_BYTES * PER_BYTE;
+}
+
+/* What came in since. Time that goes backwards brings nothing. */
+static void refill(const struct quota *quota, struct quota_user *user, int64_t now_ms)
+{
+	int64_t full = full_balance(quota), rate = (int64_t)quota->limits.rate_bytes;
+	int64_t elapsed_ms = now_ms - user->balanced_ms;
+
+	if (elapsed_ms <= 0)
+		return;
+	user->balanced_ms = now_ms;
+	/* Divided and not multiplied: the product of a long time could overflow. */
+	if (rate == 0 || elapsed_ms > (full - user->balance) / rate)
+		user->balance = full;
+	else
+		user->balance += elapsed_ms * rate;
+}
+
+static struct quota_user *find(const struct quota *quota, uid_t uid)
+{
+	struct quota_user *user;
+
+	for (user = *bucket_of(quota, uid); user; user = user->next)
+		if (user->uid == uid)
+			return user;
+	return NULL;
+}
+
+static struct quota_user *add(struct quota *quota, uid_t uid, int64_t now_ms)
+{
+	struct quota_user **bucket = bucket_of(quota, uid);
+	struct quota_user *user = calloc(1, sizeof(*user));
+
+	if (!user)
+		return NULL;
+	user->uid = uid;
+	user->balance = full_balance(quota);
+	user->balanced_ms = now_ms;
+	list_init(&user->gone);
+	list_init(&user->busy);
+	list_init(&user->small);
+	list_init(&user->large);
+	user->next = *bucket;
+	*bucket = user;
+	quota->users++;
+	return user;
+}
+
+static void forget(struct quota *quota, struct quota_user *user)
+{
+	struct quota_user **at = bucket_of(quota, user->uid);
+
+	while (*at != user)
+		at = &(*at)->next;
+	*at = user->next;
+	if (!list_empty(&user->gone))
+		quota->gone_count--;
+	list_remove(&user->gone);
+	list_remove(&user->busy);
+	quota->users--;
+	free(user);
+}
+
+int quota_init(struct quota *quota, const struct quota_limits *limits)
+{
+	memset(quota, 0, sizeof(*quota));
+	quota->limits = *limits;
+	list_init(&quota->gone);
+	list_init(&quota->busy);
+	quota->buckets = calloc(QUOTA_BUCKETS, sizeof(struct quota_user *));
+	return quota->buckets ? 0 : -ENOMEM;
+}
+
+void quota_deinit(struct quota *quota)
+{
+	if (quota->buckets)
+		for (size_t i = 0; i < QUOTA_BUCKETS; i++)
+			while (quota->buckets[i])
+				forget(quota, quota->buckets[i]);
+	free(quota->buckets);
+	memset(quota, 0, sizeof(*quota));
+}
+
+/* 0, QUOTA_E_ALL or QUOTA_E_UID. */
+static int admit(const struct quota *quota, uint32_t has, enum quota_rank rank)
+{
+	static const uint32_t reserve[] = {
+	    [QUOTA_ANYBODY] = 0,
+	    [QUOTA_ROOT] = QUOTA_ROOT_RESERVE,
+	    [QUOTA_CONTROL] = QUOTA_RESERVE,
+	};
+	const struct quota_limits *limits = &quota->limits;
+	uint32_t left =
+	    limits->connections > quota->connections ? limits->connections - quota->connections : 0;
+	uint32_t may_have = left < limits->connections_per_uid ? left : limits->connections_per_uid;
+
+	if (quota->connections >= limits->connections + reserve[rank])
+		return QUOTA_E_ALL;
+	if (rank == QUOTA_CONTROL || has < may_have + reserve[rank])
+		return 0;
+	return QUOTA_E_UID;
+}
+
+int quota_enter(struct quota *quota, uid_t uid, enum quota_rank rank, int64_t now_ms,
+		struct quota_user **out)
+{
+	struct quota_user *user = find(quota, uid);
+	int err = admit(quota, user ? user->connections : 0, rank);
+
+	quota->refused_all += err == QUOTA_E_ALL;
+	quota->refused_uid += err == QUOTA_E_UID;
+	if (err)
+		return err;
+	if (!user)
+		user = add(quota, uid, now_ms);
+	if (!user)
+		return -ENOMEM;
+	if (!list_empty(&user->gone))
+		quota->gone_count--;
+	list_remove(&user->gone);
+	user->connections++;
+	quota->connections++;
+	*out = user;
+	return 0;
+}
+
+void quota_leave(struct quota *quota, struct quota_user *user, int64_t now_ms)
+{
+	quota->connections--;
+	if (--user->connections > 0)
+		return;
+	refill(quota, user, now_ms);
+	if (user->balance >= full_balance(quota)) {
+		forget(quota, user);
+		return;
+	}
+	list_append(&quota->gone, &user->gone);
+	quota->gone_count++;
+	if (quota->gone_count > QUOTA_GONE_MAX)
+		forget(quota, LIST_OF(quota->gone.next, struct quota_user, gone));
+}
+
+void quota_sweep(struct quota *quota, int64_t now_ms)
+{
+	struct list_link *link, *next;
+
+	for (link = quota->gone.next; link != &quota->gone; link = next) {
+		struct quota_user *user = LIST_OF(link, struct quota_user, gone);
+
+		next = link->next;
+		refill(quota, user, now_ms);
+		if (user->balance >= full_balance(quota))
+			forget(quota, user);
+	}
+}
+
+enum quota_turn quota_may(const struct quota *quota, struct quota_user *user, int64_t now_ms,
+			  uint64_t pass)
+{
+	if (user->pass == pass && user->pass_cost >= QUOTA_PASS_COST)
+		return QUOTA_NOTHING;
+	if (quota->limits.rate_bytes == 0)
+		return QUOTA_LARGE;
+	refill(quota, user, now_ms);
+	if (user->balance > 0)
+		return QUOTA_LARGE;
+	return user->balance > least_balance(quota) ? QUOTA_SMALL : QUOTA_NOTHING;
+}
+
+void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_bytes,
+		  size_t made_bytes, int64_t now_ms, uint64_t pass)
+{
+	int64_t least = least_balance(quota);
+
+	if (user->pass != pass) {
+		user->pass = pass;
+		user->pass_cost = 0;
+	}
+	user->pass_cost += QUOTA_TURN_COST + made_bytes;
+	if (quota->limits.rate_bytes == 0)
+		return;
+	refill(quota, user, now_ms);
+	user->balance -= (int64_t)sent_bytes * PER_BYTE;
+	if (user->balance < least)
+		user->balance = least;
+}
+
+void quota_wait(struct quota *quota, struct quota_user *user, struct list_link *waiter, bool large)
+{
+	list_append(large ? &user->large : &user->small, waiter);
+	if (list_empty(&user->busy))
+		list_append(&quota->busy, &user->busy);
+	quota->waits++;
+}
+
+void quota_unwait(struct quota_user *user, struct list_link *waiter)
+{
+	list_remove(waiter);
+	if (list_empty(&user->small) && list_empty(&user->large))
+		list_remove(&user->busy);
+}
+
+/* The first that waits and may go, or NULL. */
+static struct list_link *first_ready(const struct quota *quota, struct quota_user *user,
+				     int64_t now_ms, uint64_t pass, bool all)
+{
+	enum quota_turn to = all ? QUOTA_LARGE : quota_may(quota, user, now_ms, pass);
+
+	if (to >= QUOTA_SMALL && !list_empty(&user->small))
+		return user->small.next;
+	if (to >= QUOTA_LARGE && !list_empty(&user->large))
+		return user->large.next;
+	return NULL;
+}
+
+struct list_link *quota_next(struct quota *quota, int64_t now_ms, uint64_t pass, bool all)
+{
+	while (!list_empty(&quota->busy)) {
+		struct quota_user *user = LIST_OF(quota->busy.next, struct quota_user, busy);
+		struct list_link *waiter = first_ready(quota, user, now_ms, pass, all);
+
+		if (waiter) {
+			quota_unwait(user, waiter);
+			return waiter;
+		}
+		/* Looked at before in this pass: so were all behind it. */
+		if (user->looked_pass == pass)
+			return NULL;
+		user->looked_pass = pass;
+		list_append(&quota->busy, &user->busy);
+	}
+	return NULL;
+}
+
+/* From the balance it has until it is above `least`. */
+static int64_t rise_ms(const struct quota *quota, int64_t balance, int64_t least)
+{
+	int64_t rate = (int64_t)quota->limits.rate_bytes;
+
+	return rate == 0 || balance > least ? 0 : (least - balance) / rate + 1;
+}
+
+int64_t quota_next_in_ms(const struct quota *quota, int64_t now_ms)
+{
+	const struct list_link *link;
+	int64_t soonest_ms = -1;
+
+	for (link = quota->busy.next; link != &quota->busy; link = link->next) {
+		const struct quota_user *user = LIST_OF(link, const struct quota_user, busy);
+		int64_t least = list_empty(&user->small) ? 0 : least_balance(quota);
+		int64_t ms = rise_ms(quota, user->balance, least);
+
+		/* Balanced a while ago: that much has passed already. */
+		ms -= now_ms > user->balanced_ms ? now_ms - user->balanced_ms : 0;
+		if (ms <= 0)
+			return 0;
+		if (soonest_ms < 0 || ms < soonest_ms)
+			soonest_ms = ms;
+	}
+	return soonest_ms;
+}
