@@ -103,7 +103,7 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/listener.o daemon/conn.o d
 	daemon/epoch_vmgenid.o daemon/epoch_kmsg.o daemon/epoch_vmclock.o daemon/epoch_source.o \
 	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \
 	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/confine.o daemon/service.o \
-	daemon/status.o daemon/log.o
+	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o
 CLIENT_OBJS = client/rngclient.o client/session.o client/guard.o client/page.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
 CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o client/size.o
@@ -169,9 +169,9 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
 	check_size check_rngclient check_rngclient_clone check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
-	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs
+	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
-TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen page_reader stir)
+TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen page_reader stir hostile)
 TEST_SUPPORT = tests/support.o
 
 CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread

@@ -124,6 +124,12 @@ static bool plan_act(struct batch *batch, const struct wire_request *req)
 	return true;
 }
 
+/* Would the GET in progress make a small batch large? Its end alone is small again. */
+static bool too_large(const struct batch *batch)
+{
+	return batch->small && batch->progress.get_owed > QUOTA_SMALL_BYTES - batch->random_bytes;
+}
+
 /* The next frame of the GET in progress, if the batch has room for the whole of it. */
 static bool plan_frame(struct batch *batch)
 {
@@ -133,6 +139,10 @@ static bool plan_frame(struct batch *batch)
 				: RNGD_PROTO_FRAME_DATA_BYTES;
 	struct conn_frame *frame = &batch->shared->frames[batch->frame_count];
 
+	if (too_large(batch)) {
+		batch->held = true;
+		return false;
+	}
 	if (batch->frame_count == CONN_BATCH_FRAMES ||
 	    CONN_SCRATCH_BYTES - batch->bytes < RNGD_PROTO_REPLY_HEAD_BYTES + data_bytes)
 		return false;
@@ -147,6 +157,7 @@ static bool plan_frame(struct batch *batch)
 	};
 	batch->frame_count++;
 	batch->bytes += RNGD_PROTO_REPLY_HEAD_BYTES + data_bytes;
+	batch->random_bytes += data_bytes;
 	progress->get_owed -= data_bytes;
 	return true;
 }
@@ -229,6 +240,8 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 	    .with_page = conn->page_owed,
 	    .control = conn->control,
 	    .page_asked = conn->page_asked,
+	    .small = conn->small,
+	    .random_bytes = (size_t)conn->frame_owed,
 	};
 	if (conn->out_bytes > 0)
 		memcpy(conn->shared->scratch, conn->out, conn->out_bytes);

@@ -20,6 +20,7 @@ struct batch {
 	struct conn_progress progress; /* of the whole plan; after batch_sent(): what stands */
 	size_t bytes;                  /* in the scratch, all told */
 	size_t control_bytes;          /* of them, the first run */
+	size_t random_bytes;           /* of them, at random */
 	size_t frame_count;            /* frames of the second run, in shared->frames */
 	uint64_t generation;           /* under which the random bytes were made */
 	uint64_t begun_owed;           /* bytes of the first frame, if its head went out before */
@@ -27,6 +28,8 @@ struct batch {
 	bool acted;                    /* it ends with a request that did something */
 	bool control;                  /* for a connection of the control socket */
 	bool page_asked;               /* it has asked for the page before */
+	bool small;                    /* at most QUOTA_SMALL_BYTES at random, in whole GETs */
+	bool held;                     /* for this reason more was left out */
 
 	/* Set by batch_sent(). */
 	size_t unsent_start; /* control bytes to keep, in the scratch */

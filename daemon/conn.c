@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/batch.h"
+#include "daemon/clock.h"
 #include "host/secmem.h"
 
 static void conn_end(struct conn *conn)
@@ -101,7 +102,7 @@ static ssize_t send_page(const struct conn *conn, uint8_t *data, size_t len)
 /*
  * Sends the batch; what the peer does not take becomes a debt in conn. 0 or -errno.
  */
-static int conn_send(struct conn *conn, struct batch *batch)
+static int conn_send(struct conn *conn, struct batch *batch, size_t *sent_bytes)
 {
 	uint8_t *scratch = conn->shared->scratch;
 	ssize_t n = 0;
@@ -119,6 +120,7 @@ static int conn_send(struct conn *conn, struct batch *batch)
 		if (n < 0)
 			n = 0;
 	}
+	*sent_bytes = (size_t)n;
 	conn->page_owed = batch->with_page && n == 0;
 	conn->page_asked = batch->page_asked || batch->with_page;
 	batch_sent(batch, (size_t)n);
@@ -131,36 +133,82 @@ static int conn_send(struct conn *conn, struct batch *batch)
 		    batch->unsent_bytes);
 }
 
+/* Is there something to answer, or to go on with, before more is read? */
+static bool conn_busy(const struct conn *conn)
+{
+	return conn_owes(conn) || batch_has_request(conn->in, conn->in_bytes);
+}
+
 /* After a turn: wait to write while something is owed or ready to be answered, else to read. */
 static void conn_watch(struct conn *conn)
 {
-	bool busy = conn_owes(conn) || batch_has_request(conn->in, conn->in_bytes);
-	int events = busy ? EV_WRITE : EV_READ;
+	int events = conn_busy(conn) ? EV_WRITE : EV_READ;
 
-	if ((conn->watcher.events & (EV_READ | EV_WRITE)) == events)
+	if (ev_is_active(&conn->watcher) && (conn->watcher.events & (EV_READ | EV_WRITE)) == events)
 		return;
 	ev_io_stop(conn->shared->loop, &conn->watcher);
 	ev_io_set(&conn->watcher, conn->fd, events);
 	ev_io_start(conn->shared->loop, &conn->watcher);
 }
 
-/* One turn: read, plan, make, send, remember. 0, or -errno: the connection is over. */
-static int conn_turn(struct conn *conn)
+/*
+ * What the peer must do by when. A byte of a request that does not complete it is no progress.
+ * 0, or -ETIMEDOUT: it is too late.
+ */
+static int conn_time(struct conn *conn, bool progress, int64_t now_ms)
+{
+	struct deadlines *deadlines = &conn->shared->peers->deadlines;
+	enum deadline_state state = conn_busy(conn)      ? DEADLINE_REPLY
+				    : conn->in_bytes > 0 ? DEADLINE_REQUEST
+							 : DEADLINE_IDLE;
+
+	if (conn->late && !progress && state == DEADLINE_REQUEST)
+		return -ETIMEDOUT;
+	conn->late = false;
+	if (progress)
+		deadline_set(deadlines, &conn->deadline, state, now_ms);
+	else
+		deadline_keep(deadlines, &conn->deadline, state, now_ms);
+	return 0;
+}
+
+/* Will its next turn bring more than a small one may? */
+static bool conn_is_large(const struct conn *conn)
+{
+	return conn->frame_owed > QUOTA_SMALL_BYTES || conn->progress.get_owed > QUOTA_SMALL_BYTES;
+}
+
+/*
+ * Its turn is put off, and it is not watched meanwhile. The rest of a request may be there already,
+ * so that deadline, which runs on, ends nothing before the turn; no other runs: it is our move.
+ */
+static void conn_wait(struct conn *conn)
+{
+	struct peers *peers = conn->shared->peers;
+
+	ev_io_stop(conn->shared->loop, &conn->watcher);
+	if (conn->deadline.state != DEADLINE_REQUEST)
+		deadline_clear(&conn->deadline);
+	quota_wait(&peers->quota, conn->user, &conn->waiter, conn_is_large(conn));
+	peers_waits(peers);
+}
+
+/* Makes and sends what is to be answered. 0, or -errno: the connection is over. */
+static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 {
 	struct conn_shared *shared = conn->shared;
+	uint64_t requests = conn->progress.requests;
 	struct batch batch;
-	size_t in_bytes, used;
+	size_t sent_bytes = 0, used;
 	int err;
-
-	err = conn_read(conn, &in_bytes);
-	if (err)
-		return err == -EAGAIN ? 0 : err;
 
 	err = batch_make(&batch, conn, in_bytes);
 	if (!err)
-		err = conn_send(conn, &batch);
+		err = conn_send(conn, &batch, &sent_bytes);
 	wipe(shared->scratch, batch.bytes);
 	used = conn->progress.in_used;
+	quota_charge(&shared->peers->quota, conn->user, sent_bytes, batch.bytes, now_ms,
+		     ev_iteration(shared->loop));
 	conn->progress.in_used = 0;
 	if (!err)
 		err = keep(&conn->in, &conn->in_bytes, shared->in + used, in_bytes - used);
@@ -172,8 +220,37 @@ static int conn_turn(struct conn *conn)
 	if (conn->out_bytes == 0 && conn->frame_owed == 0 &&
 	    (conn->progress.close_after || shared->stopping))
 		return -ECONNRESET;
+	if (batch.held && conn->out_bytes == 0 && conn->frame_owed == 0) {
+		conn_wait(conn);
+		return 0;
+	}
 	conn_watch(conn);
-	return 0;
+	return conn_time(conn, sent_bytes > 0 || conn->progress.requests != requests, now_ms);
+}
+
+/* One turn: read, plan, make, send, remember. 0, or -errno: the connection is over. */
+static int conn_turn(struct conn *conn)
+{
+	struct conn_shared *shared = conn->shared;
+	int64_t now_ms = clock_now_ms();
+	enum quota_turn may = QUOTA_LARGE;
+	size_t in_bytes;
+	int err;
+
+	if (!shared->stopping)
+		may = quota_may(&shared->peers->quota, conn->user, now_ms,
+				ev_iteration(shared->loop));
+	if (may == QUOTA_NOTHING || (may == QUOTA_SMALL && conn_is_large(conn))) {
+		conn_wait(conn);
+		return 0;
+	}
+	conn->small = may == QUOTA_SMALL;
+	err = conn_read(conn, &in_bytes);
+	if (err == -EAGAIN) {
+		conn_watch(conn);
+		return conn_time(conn, false, now_ms);
+	}
+	return err ? err : conn_answer(conn, in_bytes, now_ms);
 }
 
 static void conn_ready(struct ev_loop *loop, ev_io *watcher, int events)
@@ -187,18 +264,35 @@ static void conn_ready(struct ev_loop *loop, ev_io *watcher, int events)
 		conn_end(conn);
 }
 
-struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid, bool control)
+void conn_resume(struct conn *conn)
+{
+	if (conn_turn(conn) != 0)
+		conn_end(conn);
+}
+
+void conn_expire(struct conn *conn)
+{
+	conn->late = !list_empty(&conn->waiter);
+	if (!conn->late)
+		conn_end(conn);
+}
+
+struct conn *conn_new(struct conn_shared *shared, int fd, struct quota_user *user, bool control)
 {
 	struct conn *conn = calloc(1, sizeof(*conn));
 
 	if (!conn) {
 		close(fd);
+		quota_leave(&shared->peers->quota, user, clock_now_ms());
 		return NULL;
 	}
 	conn->shared = shared;
 	conn->fd = fd;
-	conn->uid = uid;
+	conn->user = user;
 	conn->control = control;
+	list_init(&conn->waiter);
+	deadline_init(&conn->deadline);
+	deadline_set(&shared->peers->deadlines, &conn->deadline, DEADLINE_IDLE, clock_now_ms());
 	ev_io_init(&conn->watcher, conn_ready, fd, EV_READ);
 	conn->watcher.data = conn;
 	ev_io_start(shared->loop, &conn->watcher);
@@ -207,6 +301,9 @@ struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid, bool contro
 
 void conn_free(struct conn *conn)
 {
+	deadline_clear(&conn->deadline);
+	quota_unwait(conn->user, &conn->waiter);
+	quota_leave(&conn->shared->peers->quota, conn->user, clock_now_ms());
 	ev_io_stop(conn->shared->loop, &conn->watcher);
 	close(conn->fd);
 	if (conn->in)

@@ -18,6 +18,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/deadline.h"
+#include "daemon/list.h"
+#include "daemon/peers.h"
 #include "daemon/reseed.h"
 #include "proto/rngd_proto.h"
 
@@ -64,6 +67,7 @@ struct conn_frame {
 struct conn_shared {
 	struct ev_loop *loop;
 	struct reseed *reseed;
+	struct peers *peers;
 	uint8_t *scratch; /* CONN_SCRATCH_BYTES, in secret memory */
 	struct conn_frame frames[CONN_BATCH_FRAMES];
 	uint8_t *in;   /* CONN_IN_BYTES, in secret memory: a bump's bytes pass through */
@@ -84,7 +88,10 @@ struct conn {
 	struct conn_shared *shared;
 	ev_io watcher;
 	int fd;
-	uid_t uid;    /* of the peer when it connected */
+	struct quota_user *user; /* of the peer when it connected */
+	struct list_link waiter; /* in the quota's queue while its turn is put off */
+	struct deadline deadline;
+	bool late;    /* the deadline of a half request passed while its turn was put off */
 	bool control; /* came by the control socket */
 	bool
 	    page_asked; /* one PAGE a connection: descriptors in flight are counted by the kernel */
@@ -97,13 +104,20 @@ struct conn {
 	size_t out_bytes;
 	uint64_t frame_owed; /* random bytes owed to a frame whose head is sent or in out */
 	uint64_t frame_generation;
+	bool small; /* this turn: no more than QUOTA_SMALL_BYTES at random */
 };
 
 /*
  * Takes ownership of the connected, non-blocking fd and watches it. control: it came by the control
- * socket. NULL: no memory; fd is then closed.
+ * socket. user: what peers_enter() gave for it. NULL: no memory; fd is then closed and user left.
  */
-struct conn *conn_new(struct conn_shared *shared, int fd, uid_t uid, bool control);
+struct conn *conn_new(struct conn_shared *shared, int fd, struct quota_user *user, bool control);
+
+/* The peer's turn, which was put off, has come. It may end the connection. */
+void conn_resume(struct conn *conn);
+
+/* The peer's time is up: ends the connection, or if its turn was put off, after that. */
+void conn_expire(struct conn *conn);
 
 /* Stops watching, closes, frees. Does not call shared->ended. Nothing kept is secret. */
 void conn_free(struct conn *conn);

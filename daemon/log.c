@@ -1,5 +1,5 @@
 /*
- * Owns: nothing. May touch: file descriptor 2.
+ * Owns: the count of lines in this second. May touch: file descriptor 2, the monotonic clock.
  * Never does: allocate, buffer, or retry: a stuck log must not stop the service for long.
  */
 #include "daemon/log.h"
@@ -7,11 +7,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "daemon/clock.h"
+
+/* Every line in the process ends at one descriptor, so there is one count. */
+static struct {
+	bool limited;
+	int64_t since_ms; /* when this second began */
+	unsigned shown;   /* lines in it */
+	uint64_t hidden;  /* since it was last said */
+} lines;
 
 void log_init(void)
 {
@@ -38,6 +50,53 @@ static void write_line(const char *line, size_t len)
 	(void)n; /* nobody left to tell */
 }
 
+/* Is there a line left in this second? Else it counts as hidden. */
+static bool may_show(void)
+{
+	int64_t now_ms;
+
+	if (!lines.limited)
+		return true;
+	now_ms = clock_now_ms();
+	if (now_ms - lines.since_ms >= 1000) {
+		lines.since_ms = now_ms;
+		lines.shown = 0;
+	}
+	if (lines.shown >= LOG_LINES_PER_S) {
+		lines.hidden++;
+		return false;
+	}
+	lines.shown++;
+	return true;
+}
+
+void log_limit(void)
+{
+	lines.limited = true;
+	lines.since_ms = clock_now_ms();
+	lines.shown = 0;
+	lines.hidden = 0;
+}
+
+void log_unlimit(void)
+{
+	lines.limited = false;
+	log_tick();
+}
+
+void log_tick(void)
+{
+	uint64_t hidden = lines.hidden;
+	bool limited = lines.limited;
+
+	if (hidden == 0)
+		return;
+	lines.hidden = 0;
+	lines.limited = false; /* beside the count, or it might hide itself */
+	log_warning("%llu lines not shown", (unsigned long long)hidden);
+	lines.limited = limited;
+}
+
 void log_line(enum log_level level, const char *format, ...)
 {
 	char line[LOG_LINE_BYTES];
@@ -47,6 +106,8 @@ void log_line(enum log_level level, const char *format, ...)
 	va_list args;
 	int n;
 
+	if (!may_show())
+		return; /* errno is as it was: nothing was called that sets it */
 	n = getenv("JOURNAL_STREAM") ? snprintf(line, room, "<%d>", (int)level)
 				     : snprintf(line, room, "rngd: ");
 	start = (size_t)n;

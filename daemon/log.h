@@ -26,6 +26,21 @@ enum log_level {
  */
 void log_init(void);
 
+/* Lines a second, once log_limit() was called. */
+#define LOG_LINES_PER_S 10u
+
+/*
+ * From now on at most LOG_LINES_PER_S; log_tick() then says how many were not shown. To be called
+ * when the daemon begins to serve: what a start has to say is bounded by itself.
+ */
+void log_limit(void);
+
+/* As many lines as are asked for again; says first how many were not shown. */
+void log_unlimit(void);
+
+/* Once a second or so: says how many lines were not shown, if any. */
+void log_tick(void);
+
 /* Formats and writes one line. A line that cannot be written is lost; errno is kept. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

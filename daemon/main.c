@@ -46,7 +46,7 @@ struct daemon {
 _Static_assert(SERVICE_SOCKETS_MAX <= SERVER_LISTENERS_MAX, "every socket passed has a place");
 
 /* Our own descriptors, and a few for clients. */
-#define MAIN_MIN_FILES 32
+#define MAIN_MIN_FILES ((int)(PEERS_OWN_FILES + QUOTA_RESERVE + PEERS_MIN_CONNECTIONS))
 
 /* No core file, no tracer, and as many descriptors as the system lets us have. */
 static int limit_resources(void)
@@ -62,7 +62,7 @@ static int limit_resources(void)
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 		return -errno;
-	return files.rlim_cur < MAIN_MIN_FILES ? -EMFILE : 0;
+	return files.rlim_cur < (rlim_t)MAIN_MIN_FILES ? -EMFILE : 0;
 }
 
 static void add_socket(struct server_setup *setup, int fd, bool control)
@@ -264,6 +264,7 @@ static int daemon_start(struct daemon *daemon)
 	/* 5. The loop, with every watcher it will ever need outside of connections. */
 	daemon->setup.reseed = &daemon->reseed;
 	daemon->setup.service = &daemon->service;
+	daemon->setup.limits = options->limits;
 	daemon->setup.use_memfd_secret = options->memfd_secret;
 	err = server_init(&daemon->server, &daemon->setup);
 	if (err)

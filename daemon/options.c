@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "daemon/log.h"
+#include "daemon/quota.h"
 #include "proto/rngd_proto.h"
 
 enum {
@@ -27,6 +28,12 @@ enum {
 	OPT_HAND_OVER,
 	OPT_USER,
 	OPT_RESEED_INTERVAL,
+	OPT_MAX_CONNECTIONS,
+	OPT_MAX_CONNECTIONS_PER_UID,
+	OPT_MAX_RATE,
+	OPT_REQUEST_TIMEOUT,
+	OPT_REPLY_TIMEOUT,
+	OPT_IDLE_TIMEOUT,
 	OPT_NO_MEMFD_SECRET,
 };
 
@@ -43,6 +50,12 @@ static const struct option options_long[] = {
     {"hand-over", no_argument, NULL, OPT_HAND_OVER},
     {"user", required_argument, NULL, OPT_USER},
     {"reseed-interval", required_argument, NULL, OPT_RESEED_INTERVAL},
+    {"max-connections", required_argument, NULL, OPT_MAX_CONNECTIONS},
+    {"max-connections-per-uid", required_argument, NULL, OPT_MAX_CONNECTIONS_PER_UID},
+    {"max-rate", required_argument, NULL, OPT_MAX_RATE},
+    {"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
+    {"reply-timeout", required_argument, NULL, OPT_REPLY_TIMEOUT},
+    {"idle-timeout", required_argument, NULL, OPT_IDLE_TIMEOUT},
     {"no-memfd-secret", no_argument, NULL, OPT_NO_MEMFD_SECRET},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -69,6 +82,16 @@ static const char options_text[] =
     "  --reseed-interval S    reseed after this many seconds, 1 to 60 (default 60)\n"
     "  --no-memfd-secret      keep the state in locked memory instead of memfd_secret(2)\n"
     "                         memory, which makes the kernel refuse to hibernate\n"
+    "\n"
+    "Limits; 0 means none for what is measured in bytes or seconds:\n"
+    "  --max-connections N    in all (default: what the descriptor limit allows,\n"
+    "                         16384 at most); 16 more are kept for root and --control\n"
+    "  --max-connections-per-uid N\n"
+    "                         of one user (default: a quarter of all)\n"
+    "  --max-rate BYTES       a second, of one user; who is over it waits (default 0)\n"
+    "  --request-timeout S    to send the rest of a request (default 10)\n"
+    "  --reply-timeout S      without reading any of a reply (default 30)\n"
+    "  --idle-timeout S       without asking anything (default 0)\n"
     "\n"
     "Where signs of a clone are looked for, instead of the usual place:\n"
     "  --vmgenid FILE         the machine's generation ID; changed contents mean a clone\n"
@@ -198,6 +221,42 @@ static void derive_paths(struct options *options)
 			 usual ? "" : RNGD_PROTO_EPOCH_SUFFIX);
 }
 
+/* What one user, and all of them, may take up. */
+static int parse_limit(struct limits *limits, int opt)
+{
+	long number;
+	int err;
+
+	switch (opt) {
+	case OPT_MAX_CONNECTIONS:
+		err = parse_number("--max-connections", optarg, 10, 1, QUOTA_CONNECTIONS_MAX,
+				   &number);
+		limits->connections = (uint32_t)number;
+		return err;
+	case OPT_MAX_CONNECTIONS_PER_UID:
+		err = parse_number("--max-connections-per-uid", optarg, 10, 1,
+				   QUOTA_CONNECTIONS_MAX, &number);
+		limits->connections_per_uid = (uint32_t)number;
+		return err;
+	default:
+		/* 0 is no limit; so little that one frame takes half a minute is a mistake. */
+		err = parse_number("--max-rate", optarg, 10,
+				   strcmp(optarg, "0") == 0 ? 0 : QUOTA_RATE_MIN_BYTES,
+				   (long)QUOTA_RATE_MAX_BYTES, &number);
+		limits->rate_bytes = (uint64_t)number;
+		return err;
+	}
+}
+
+static int parse_timeout(const char *option, int *seconds)
+{
+	long number;
+	int err = parse_number(option, optarg, 10, 0, LIMITS_TIMEOUT_MAX_S, &number);
+
+	*seconds = (int)number;
+	return err;
+}
+
 static int parse_one(struct options *options, int opt)
 {
 	long number;
@@ -230,6 +289,16 @@ static int parse_one(struct options *options, int opt)
 		    parse_number("--reseed-interval", optarg, 10, 1, OPTIONS_RESEED_MAX_S, &number);
 		options->reseed_interval_s = (int)number;
 		return err;
+	case OPT_MAX_CONNECTIONS:
+	case OPT_MAX_CONNECTIONS_PER_UID:
+	case OPT_MAX_RATE:
+		return parse_limit(&options->limits, opt);
+	case OPT_REQUEST_TIMEOUT:
+		return parse_timeout("--request-timeout", &options->limits.request_s);
+	case OPT_REPLY_TIMEOUT:
+		return parse_timeout("--reply-timeout", &options->limits.reply_s);
+	case OPT_IDLE_TIMEOUT:
+		return parse_timeout("--idle-timeout", &options->limits.idle_s);
 	case OPT_NO_MEMFD_SECRET:
 		options->memfd_secret = false;
 		return 0;
@@ -255,6 +324,7 @@ int options_parse(struct options *options, int argc, char **argv)
 	    .control_mode = OPTIONS_CONTROL_MODE,
 	    .user = OPTIONS_DEFAULT_USER,
 	    .reseed_interval_s = OPTIONS_RESEED_MAX_S,
+	    .limits = {.request_s = LIMITS_REQUEST_S, .reply_s = LIMITS_REPLY_S},
 	    .memfd_secret = true,
 	};
 	opterr = 0; /* one line of our own, in one voice */

@@ -8,6 +8,8 @@
 #include <limits.h>
 #include <sys/types.h>
 
+#include "daemon/limits.h"
+
 #define OPTIONS_DEFAULT_USER "rngd"
 #define OPTIONS_DEFAULT_MODE 0666 /* every local user may have random bytes */
 #define OPTIONS_CONTROL_MODE 0600 /* who may say that the machine was cloned */
@@ -36,6 +38,7 @@ struct options {
 	const char *epoch_source_path;
 	const char *user;
 	int reseed_interval_s;
+	struct limits limits;
 	bool memfd_secret;
 };
 

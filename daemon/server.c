@@ -15,15 +15,16 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/status.h"
+#include "proto/wire.h"
 
 /* Accepted at most this many at a time, so that a storm of connects leaves turns to the others. */
-#define SERVER_ACCEPT_BURST 64
+#define SERVER_ACCEPT_BURST 8
 
 /* Out of descriptors or memory: look again this often; say so this often. */
 #define SERVER_PAUSE_S      0.1
@@ -37,14 +38,6 @@
 
 /* How long a passed TCP socket may hold the loop up where it cannot be refused. */
 #define SERVER_LINGER_US 50000
-
-static int64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void listeners_start(struct server *server)
 {
@@ -79,7 +72,7 @@ static void conn_ended(void *owner, struct conn *conn)
  */
 static void accept_pause(struct server *server, const char *why)
 {
-	int64_t now_ms = monotonic_ms();
+	int64_t now_ms = clock_now_ms();
 
 	server->accept_pauses++;
 	if (now_ms - server->pause_logged_at_ms >= SERVER_PAUSE_LOG_MS) {
@@ -103,13 +96,34 @@ static void accept_again(struct ev_loop *loop, ev_timer *timer, int events)
 		listeners_start(server);
 }
 
+/*
+ * One too many is told so: an end alone would look like a daemon that went away. The frame fits the
+ * socket's empty buffer. A peer that does not read it sees the end.
+ */
+static void refuse(const struct server *server, int fd)
+{
+	uint8_t frame[RNGD_PROTO_REPLY_HEAD_BYTES];
+	const struct wire_reply busy = {
+	    .opcode = RNGD_PROTO_OP_NONE,
+	    .version = RNGD_PROTO_VERSION_MAX,
+	    .status = RNGD_PROTO_E_BUSY,
+	    .generation = server->reseed->epoch->generation,
+	};
+
+	wire_encode_reply(&busy, frame);
+	(void)!send(fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
+}
+
 /* false: no more for now. */
 static bool server_accept(struct server *server, const struct server_listener *listener)
 {
 	int fd = accept4(listener->watcher.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct ucred peer;
 	socklen_t peer_bytes = sizeof(peer);
+	struct quota_user *user;
 	struct conn *conn;
+	int err;
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -122,7 +136,14 @@ static bool server_accept(struct server *server, const struct server_listener *l
 		close(fd);
 		return true;
 	}
-	conn = conn_new(&server->shared, fd, peer.uid, listener->control);
+	err = peers_enter(&server->peers, peer.uid, listener->control, &user);
+	if (err > 0) {
+		refuse(server, fd);
+		return true;
+	}
+	if (err)
+		close(fd);
+	conn = err ? NULL : conn_new(&server->shared, fd, user, listener->control);
 	if (!conn) {
 		accept_pause(server, strerror(ENOMEM));
 		return false;
@@ -156,10 +177,12 @@ static void server_stop(struct server *server)
 
 	if (server->shared.stopping)
 		return;
+	log_unlimit();
 	log_info("stopping");
 	service_notify(server->service, "STOPPING=1");
 	server->shared.stopping = true;
 	listeners_stop(server);
+	peers_stop(&server->peers);
 	ev_timer_set(&server->stop_timer, SERVER_STOP_S, 0.);
 	ev_timer_start(server->loop, &server->stop_timer);
 	for (conn = server->conns; conn; conn = next) {
@@ -196,7 +219,9 @@ static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 
 	(void)loop;
 	(void)events;
+	log_tick();
 	service_retry(server->service);
+	peers_tick(&server->peers);
 	look(server);
 }
 
@@ -296,6 +321,7 @@ static void init_shared(struct server *server, int page_fd)
 {
 	server->shared.loop = server->loop;
 	server->shared.reseed = server->reseed;
+	server->shared.peers = &server->peers;
 	server->shared.scratch = server->scratch.data;
 	server->shared.in = server->shared.scratch + CONN_SCRATCH_BYTES;
 	server->shared.page_fd = page_fd;
@@ -330,7 +356,7 @@ int server_init(struct server *server, const struct server_setup *setup)
 
 	memset(server, 0, sizeof(*server));
 	server->signal_watcher.fd = -1;
-	server->started_at_ms = monotonic_ms();
+	server->started_at_ms = clock_now_ms();
 	server->pause_logged_at_ms = -SERVER_PAUSE_LOG_MS;
 	server->reseed = setup->reseed;
 	server->service = setup->service;
@@ -350,7 +376,9 @@ int server_init(struct server *server, const struct server_setup *setup)
 	if (err)
 		goto fail;
 	init_shared(server, setup->page_fd);
-	err = init_watchers(server);
+	err = peers_init(&server->peers, server->loop, &setup->limits);
+	if (!err)
+		err = init_watchers(server);
 	if (!err)
 		err = init_listeners(server, setup);
 	if (!err) {
@@ -367,6 +395,7 @@ fail:
 
 void server_run(struct server *server)
 {
+	log_limit();
 	ev_run(server->loop, 0);
 }
 
@@ -378,6 +407,7 @@ void server_deinit(struct server *server)
 		next = conn->next;
 		conn_free(conn);
 	}
+	peers_deinit(&server->peers);
 	if (server->loop) {
 		listeners_stop(server);
 		epoch_watch_stop(&server->epoch_watch);

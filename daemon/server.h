@@ -11,6 +11,8 @@
 
 #include "daemon/conn.h"
 #include "daemon/epoch_watch.h"
+#include "daemon/limits.h"
+#include "daemon/peers.h"
 #include "daemon/reseed.h"
 #include "daemon/service.h"
 #include "host/secmem.h"
@@ -36,6 +38,7 @@ struct server_setup {
 	int page_fd; /* of the epoch page, read-only, for clients; -1: none is published */
 	struct reseed *reseed;
 	struct service *service;
+	struct limits limits;
 	bool use_memfd_secret;
 };
 
@@ -64,6 +67,7 @@ struct server {
 	size_t listener_count;
 	bool fds_refused; /* every listener refuses passed descriptors by itself */
 
+	struct peers peers;
 	struct conn *conns;
 	size_t conn_count;
 	uint64_t accepted;

@@ -131,6 +131,26 @@ static void put_protection(struct status *status, const struct server *server)
 	put_number(status, "sandbox.uid", facts->uid);
 }
 
+static void put_peers(struct status *status, const struct peers *peers)
+{
+	const struct quota *quota = &peers->quota;
+	const struct deadlines *deadlines = &peers->deadlines;
+
+	put_number(status, "limit.connections", quota->limits.connections);
+	put_number(status, "limit.connections_per_uid", quota->limits.connections_per_uid);
+	put_number(status, "limit.rate", quota->limits.rate_bytes);
+	put_number(status, "limit.request_ms", (uint64_t)deadlines->after_ms[DEADLINE_REQUEST]);
+	put_number(status, "limit.reply_ms", (uint64_t)deadlines->after_ms[DEADLINE_REPLY]);
+	put_number(status, "limit.idle_ms", (uint64_t)deadlines->after_ms[DEADLINE_IDLE]);
+	put_number(status, "peers.uids", quota->users);
+	put_number(status, "peers.refused", quota->refused_all);
+	put_number(status, "peers.refused_uid", quota->refused_uid);
+	put_number(status, "peers.turns_put_off", quota->waits);
+	put_number(status, "peers.request_timeouts", deadlines->expired[DEADLINE_REQUEST]);
+	put_number(status, "peers.reply_timeouts", deadlines->expired[DEADLINE_REPLY]);
+	put_number(status, "peers.idle_timeouts", deadlines->expired[DEADLINE_IDLE]);
+}
+
 size_t status_text(void *owner, char *text, size_t size)
 {
 	const struct server *server = owner;
@@ -155,5 +175,6 @@ size_t status_text(void *owner, char *text, size_t size)
 	put_number(&status, "server.accept_pauses", server->accept_pauses);
 	put_number(&status, "served.requests", server->shared.requests);
 	put_number(&status, "served.bytes", server->shared.bytes_served);
+	put_peers(&status, &server->peers);
 	return status.len;
 }

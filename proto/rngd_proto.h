@@ -78,7 +78,8 @@ enum rngd_proto_status {
 	RNGD_PROTO_E_PERMISSION = 8,  /* this operation belongs on the control socket */
 	RNGD_PROTO_E_NO_PAGE = 9,     /* the daemon publishes no epoch page */
 	RNGD_PROTO_E_IDENTICAL =
-	    10, /* a bump without bytes, and nothing else to tell siblings apart */
+	    10,                 /* a bump without bytes, and nothing else to tell siblings apart */
+	RNGD_PROTO_E_BUSY = 11, /* too many connections; unasked, and the connection closes */
 };
 
 /* Reply flags. */

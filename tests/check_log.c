@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/log.h"
 
 /* More than a line can hold. */
@@ -188,6 +189,68 @@ START_TEST(full_stderr_loses_lines)
 }
 END_TEST
 
+/* Reads every record there is; counts them, and returns what the last "not shown" said, or 0. */
+static unsigned drain(unsigned *hidden)
+{
+	char line[LONG_TEXT_BYTES];
+	unsigned n = 0, said;
+	ssize_t len;
+
+	*hidden = 0;
+	while ((len = recv(tap.read_fd, line, sizeof(line) - 1, MSG_DONTWAIT)) > 0) {
+		line[len] = '\0';
+		if (sscanf(line, "rngd: %u lines not shown", &said) == 1)
+			*hidden += said;
+		else
+			n++;
+	}
+	return n;
+}
+
+/* No more than so many in each second that may have begun, and none is lost without a word. */
+START_TEST(lines_a_second_are_bounded)
+{
+	unsigned shown, hidden;
+	int64_t begin_ms = clock_now_ms();
+
+	log_limit();
+	errno = ERANGE;
+	for (int i = 0; i < 100; i++)
+		log_error("line %d", i);
+	ck_assert_int_eq(errno, ERANGE);
+	shown = drain(&hidden);
+	ck_assert_uint_ge(shown, LOG_LINES_PER_S);
+	ck_assert_uint_le(shown,
+			  LOG_LINES_PER_S * (unsigned)(1 + (clock_now_ms() - begin_ms) / 1000));
+	ck_assert_uint_eq(hidden, 0);
+	log_tick();
+	ck_assert_uint_eq(drain(&hidden), 0);
+	ck_assert_uint_eq(hidden, 100 - shown);
+	log_tick(); /* said once */
+	ck_assert_uint_eq(drain(&hidden) + hidden, 0);
+	log_unlimit();
+	for (int i = 0; i < 30; i++)
+		log_error("line %d", i);
+	ck_assert_uint_eq(drain(&hidden), 30);
+}
+END_TEST
+
+/* Another second, another ten lines. */
+START_TEST(the_next_second_has_lines_again)
+{
+	int64_t end_ms = clock_now_ms() + 20000;
+	unsigned shown = 0, hidden;
+
+	log_limit();
+	while (shown < 2 * LOG_LINES_PER_S && clock_now_ms() < end_ms) {
+		log_error("again");
+		shown += drain(&hidden);
+	}
+	ck_assert_uint_eq(shown, 2 * LOG_LINES_PER_S);
+	log_unlimit();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("log");
@@ -200,6 +263,8 @@ int main(void)
 	tcase_add_test(tcase, journal_gets_the_priority);
 	tcase_add_test(tcase, control_characters_are_replaced);
 	tcase_add_test(tcase, utf8_stays);
+	tcase_add_test(tcase, lines_a_second_are_bounded);
+	tcase_add_test(tcase, the_next_second_has_lines_again);
 	tcase_add_test(tcase, long_line_is_cut);
 	tcase_add_test(tcase, errno_is_kept);
 	tcase_add_test(tcase, closed_stderr_is_survived);

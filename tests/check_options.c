@@ -318,6 +318,37 @@ START_TEST(help_that_cannot_be_written)
 }
 END_TEST
 
+START_TEST(limits)
+{
+	struct outcome o;
+
+	ACCEPT(&o, "--max-rate", "0");
+	ck_assert_uint_eq(o.options.limits.connections, 0);
+	ck_assert_uint_eq(o.options.limits.rate_bytes, 0);
+	ck_assert_int_eq(o.options.limits.request_s, 10);
+	ck_assert_int_eq(o.options.limits.reply_s, 30);
+	ck_assert_int_eq(o.options.limits.idle_s, 0);
+	ACCEPT(&o, "--max-connections", "1", "--max-connections-per-uid", "1048576", "--max-rate",
+	       "4096");
+	ck_assert_uint_eq(o.options.limits.connections, 1);
+	ck_assert_uint_eq(o.options.limits.connections_per_uid, 1048576);
+	ck_assert_uint_eq(o.options.limits.rate_bytes, 4096);
+	ACCEPT(&o, "--request-timeout", "0", "--reply-timeout", "1", "--idle-timeout", "86400");
+	ck_assert_int_eq(o.options.limits.request_s, 0);
+	ck_assert_int_eq(o.options.limits.reply_s, 1);
+	ck_assert_int_eq(o.options.limits.idle_s, 86400);
+	REFUSE("--max-connections", "--max-connections", "0");
+	REFUSE("--max-connections", "--max-connections", "1048577");
+	REFUSE("--max-connections-per-uid", "--max-connections-per-uid", "0");
+	REFUSE("--max-rate", "--max-rate", "4095");
+	REFUSE("--max-rate", "--max-rate", "1099511627777");
+	REFUSE("--max-rate", "--max-rate", "99999999999999999999");
+	REFUSE("--request-timeout", "--request-timeout", "86401");
+	REFUSE("--reply-timeout", "--reply-timeout", "-1");
+	REFUSE("--idle-timeout", "--idle-timeout", "");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("options");
@@ -341,6 +372,7 @@ int main(void)
 	tcase_add_test(tcase, help_and_version);
 	tcase_add_test(tcase, help_names_every_option);
 	tcase_add_test(tcase, help_that_cannot_be_written);
+	tcase_add_test(tcase, limits);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);

@@ -47,7 +47,7 @@ only() {
 		[ $allowed = yes ] || breach "$file: <$header> belongs in $*"
 	done
 }
-only 'ev\.h' 'daemon/server.*' 'daemon/conn.*' 'daemon/epoch_watch.*'
+only 'ev\.h' 'daemon/server.*' 'daemon/conn.*' 'daemon/peers.*' 'daemon/epoch_watch.*'
 only 'systemd/' 'daemon/service.c'
 only 'seccomp\.h' 'seccomp/sandbox.c'
 only 'sodium\.h' 'daemon/hash.c' 'daemon/main.c'

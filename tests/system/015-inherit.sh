@@ -84,5 +84,5 @@ rm -f "$SOCK"
 if (ulimit -n 8 && exec "$RNGD" --socket "$SOCK" 2>"$TMP/few"); then
 	fail "served with 8 descriptors"
 fi
-grep -q 'at least 32' "$TMP/few" || fail "few descriptors: $(cat "$TMP/few")"
+grep -q 'at least 64' "$TMP/few" || fail "few descriptors: $(cat "$TMP/few")"
 exit 0

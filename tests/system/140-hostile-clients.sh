@@ -1,0 +1,110 @@
+#!/bin/bash
+# Crowds that do not read, do not finish, come and go: each is closed in time or held within its
+# limit, the daemon's memory is bounded, and who behaves is served as before. Prints figures.
+set -u
+. "$(dirname "$0")/lib.sh"
+
+CROWD=${CROWD:-4000}
+FILES=$((CROWD + 1000))
+OTHER_UID=54321
+REQUEST_S=2
+REPLY_S=4
+LONG_S=8
+# The daemon's own share for this many connections, 21 kB at the worst; measured far below.
+KB_PER_CONN=2
+# A scheduler's slice or two on a machine that is busy with other things.
+SLACK_US=4000
+# Without shares by user, greed and chatter made it tens of milliseconds.
+MEDIAN_US=5000
+
+[ "$(id -u)" -eq 0 ] || skip "another user's connections need root"
+[ "$(ulimit -H -n)" -ge "$FILES" ] || skip "needs $FILES descriptors"
+ulimit -n "$FILES"
+
+rss_kb() {
+	awk '/^VmRSS:/ { print $2 }' "/proc/$RNGD_PID/status"
+}
+
+# hostile KIND SECONDS [COUNT [UID]] - sets requests, p99_us, closed and the others.
+hostile() {
+	local line
+	line=$("$BUILD/tests/hostile" "$SOCK" "$@") || fail "$1: the good client was not served"
+	eval "$line"
+	echo "$1: $line"
+}
+
+# fair KIND - the good client's 99th percentile is within twice the quiet one's, or the slack. What is
+# quiet is measured anew: on a machine with other work it is not what it was a moment ago.
+fair() {
+	local was_us=$p99_us
+	[ -n "$SAN" ] && return
+	hostile quiet 3
+	[ "$p99_us" -gt "$quiet_us" ] && quiet_us=$p99_us
+	[ "$was_us" -le $((2 * quiet_us)) ] || [ "$was_us" -le "$SLACK_US" ] ||
+		fail "$1: the good client's p99 is $was_us us; $quiet_us us when it is quiet"
+}
+
+# served KIND - beside a crowd that keeps a processor busy the tail is the scheduler's; the middle is ours.
+served() {
+	[ -n "$SAN" ] || [ "$p50_us" -le "$MEDIAN_US" ] || fail "$1: the good client's median is $p50_us us"
+}
+
+emptied() {
+	[ "$(status_value server.connections)" -eq 1 ]
+}
+
+start_rngd --request-timeout "$REQUEST_S" --reply-timeout "$REPLY_S" \
+	--max-connections $((CROWD + 500)) --max-connections-per-uid "$CROWD"
+wait_for 5 emptied
+hostile quiet 3
+quiet_us=$p99_us
+rss_before=$(rss_kb)
+
+# Slow readers and slow senders: half of each.
+rss_peak=$rss_before
+"$BUILD/tests/hostile" "$SOCK" both "$LONG_S" $((CROWD / 2)) "$OTHER_UID" >"$TMP/both" &
+crowd=$!
+while kill -0 "$crowd" 2>/dev/null; do
+	now=$(rss_kb)
+	[ "$now" -gt "$rss_peak" ] && rss_peak=$now
+	sleep 0.1
+done
+wait "$crowd" || fail "both: the good client was not served"
+eval "$(cat "$TMP/both")"
+echo "both: $(cat "$TMP/both")"
+both_us=$p99_us both_ms=$closed_ms
+[ "$closed" -eq $((CROWD / 2)) ] || fail "$closed of $((CROWD / 2)) were closed"
+[ "$closed_ms" -le $(((REPLY_S + 3) * 1000)) ] || fail "the last was closed after $closed_ms ms"
+[ "$(status_value peers.request_timeouts)" -eq $((CROWD / 4)) ] || fail "request_timeouts is wrong"
+[ "$(status_value peers.reply_timeouts)" -eq $((CROWD / 4)) ] || fail "reply_timeouts is wrong"
+[ $((rss_peak - rss_before)) -le $((CROWD / 2 * KB_PER_CONN)) ] || [ -n "$SAN" ] ||
+	fail "resident memory went from $rss_before to $rss_peak kB"
+fair both
+
+# Idle connections live for ever, and more than one user's share is refused with BUSY.
+hostile held "$LONG_S" $((CROWD / 4)) "$OTHER_UID"
+[ "$closed" -eq 0 ] || fail "$closed idle connections were closed"
+hostile held 2 $((CROWD / 2 + 600)) "$OTHER_UID"
+[ "$busy" -eq "$closed" ] && [ "$busy" -ge 300 ] ||
+	fail "$busy of $closed that were too many were told so"
+[ "$(grep -c 'refused .* connections' "$RNGD_LOG")" -eq 1 ] || fail "not one log line of refusals"
+fair held
+
+# Come and go.
+for kind in storm vanish; do
+	hostile "$kind" 3 1 "$OTHER_UID"
+	served "$kind"
+	wait_for 10 emptied || fail "$kind leaves $(status_value server.connections) connections"
+done
+
+# As much as they can get: bulk on 64 connections, and small requests on 500.
+hostile greedy 3 64 "$OTHER_UID"
+served greedy
+greedy_us=$p50_us
+hostile chatty 3 500 "$OTHER_UID"
+served chatty
+chatty_us=$p50_us
+wait_for 10 emptied || fail "connections are left: $(status_value server.connections)"
+stop_rngd
+note "p99 $quiet_us us quiet, $both_us us beside $((CROWD / 2)) slow peers, closed after $both_ms ms;" \
+	"+$((rss_peak - rss_before)) kB; median beside greed $greedy_us us, chatter $chatty_us us"
