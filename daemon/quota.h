@@ -50,7 +50,7 @@
 
 /*
  * What a user id's turns may cost in one pass, in bytes: four large turns, or 64 small ones.
- * Measured: well below a millisecond. A turn costs its bytes, and this for its system calls.
+ * A turn costs its bytes, and this for its system calls.
  */
 #define QUOTA_PASS_COST (512u << 10)
 #define QUOTA_TURN_COST 8192u
