@@ -81,6 +81,11 @@ int reply_head(struct reply *reply, uint8_t *data, size_t ahead, size_t *have)
 			return err;
 	}
 	reply->head_have = 0;
+	/* Before any request of ours was read: no tag to go by. */
+	if (wire_decode_reply(reply->head, frame) == WIRE_OK &&
+	    frame->opcode == RNGD_PROTO_OP_NONE && frame->status == RNGD_PROTO_E_BUSY &&
+	    frame->tag == 0 && frame->body_bytes == 0)
+		return -EBUSY;
 	if (wire_decode_reply(reply->head, frame) != WIRE_OK || frame->tag != reply->tag)
 		return -EPROTO;
 	if (frame->status != RNGD_PROTO_OK)

@@ -118,6 +118,11 @@ int rngcli_explain(const struct rngcli_options *options, int error)
 		rngcli_error("nothing was done: without bytes, and without RDRAND, clones would be "
 			     "identical; give 32 bytes that no other clone is given");
 		return RNGCLI_FAILURE;
+	case EBUSY:
+		rngcli_error("rngd at %s has as many connections as it takes: close some, or raise "
+			     "--max-connections or --max-connections-per-uid",
+			     path);
+		return RNGCLI_TEMPFAIL;
 	case ENAMETOOLONG:
 		rngcli_error("socket path %s is too long: 107 bytes at most", path);
 		return RNGCLI_USAGE;

@@ -89,10 +89,17 @@ static bool is_gone(int err)
 	return err == -ECONNREFUSED || err == -ENOENT;
 }
 
-/* The daemon is gone, or is being replaced: worth another try before the deadline. */
+/* There is one, and it said that it would not for now. */
+static bool is_refusal(int err)
+{
+	return err == -EAGAIN || err == -EBUSY;
+}
+
+/* The daemon is gone, is being replaced, or has no room for us: worth another try before the
+ * deadline. */
 static bool is_absence(int err)
 {
-	return is_gone(err) || err == -ECONNRESET || err == -EPIPE;
+	return is_gone(err) || err == -ECONNRESET || err == -EPIPE || err == -EBUSY;
 }
 
 /* Connects where needed, and sees to the page where it is needed. */
@@ -147,7 +154,9 @@ static int run(struct rngclient *client, const struct errand *errand, int64_t de
 	for (;;) {
 		err = make_ready(client, errand, deadline_ns);
 		if (err != -ETIMEDOUT)
-			*reason = is_gone(err) ? err : *reason == -EAGAIN ? -EAGAIN : 0;
+			*reason = is_gone(err) || err == -EBUSY ? err
+				  : is_refusal(*reason)         ? *reason
+								: 0;
 		if (!err)
 			err = errand->exchange(session, errand, deadline_ns);
 		fork_err = check_fork(client, deadline_ns);
@@ -165,6 +174,8 @@ static int run(struct rngclient *client, const struct errand *errand, int64_t de
 			*reason = 0;
 		} else {
 			session_drop(session);
+			if (err == -EBUSY)
+				*reason = err;
 			if (err == -EPROTONOSUPPORT && lower_version(session))
 				continue;
 			if (!is_absence(err) && err != -ESTALE)

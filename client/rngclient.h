@@ -116,13 +116,12 @@ int rngclient_set_timeout(struct rngclient *client, int timeout_ms);
  *                  bytes were made; try again later
  *   -ETIMEDOUT     not done by the deadline
  *   -ENOENT, -ECONNREFUSED  the daemon is gone, and was not back by the deadline
- *   -EACCES        no permission to connect again
- *   -EPROTO        the peer does not speak this protocol, or gave something for its epoch page
- *                  that is none
- *   -EPROTONOSUPPORT, -EOPNOTSUPP  the daemon speaks no protocol version that this library does,
- *                  or does not know this operation
- *   -ENOMEM, -EMFILE, -ENFILE  out of resources while reconnecting
- *   or another errno of rngclient_open()
+ *   -EBUSY         the daemon has as many connections as it takes, in all or of this user, and had
+ * no room by the deadline -EACCES        no permission to connect again -EPROTO        the peer
+ * does not speak this protocol, or gave something for its epoch page that is none -EPROTONOSUPPORT,
+ * -EOPNOTSUPP  the daemon speaks no protocol version that this library does, or does not know this
+ * operation -ENOMEM, -EMFILE, -ENFILE  out of resources while reconnecting or another errno of
+ * rngclient_open()
  */
 int rngclient_get(struct rngclient *client, void *buf, size_t len) RNGCLIENT_MUST_CHECK;
 

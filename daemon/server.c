@@ -1,7 +1,7 @@
 /*
  * Owns: the loop, the connections, the signal descriptor. May touch: the listeners it was given.
  * Never does: block, die or spin for want of descriptors or memory, or run a signal handler
- * while secrets are in registers (signals are read as data; see guard_linger for the one
+ * while secrets are in registers (signals are read as data; see signals.h for the one
  * exception).
  */
 #include "daemon/server.h"
@@ -20,6 +20,7 @@
 #include "daemon/clock.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
+#include "daemon/signals.h"
 #include "daemon/status.h"
 #include "proto/wire.h"
 
@@ -35,9 +36,6 @@
 
 /* Renewal of an idle daemon's state, a retry after a failed reseed or notification. */
 #define SERVER_TICK_S 1.0
-
-/* How long a passed TCP socket may hold the loop up where it cannot be refused. */
-#define SERVER_LINGER_US 50000
 
 static void listeners_start(struct server *server)
 {
@@ -247,40 +245,6 @@ static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
 	}
 }
 
-static int signals_open(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return -errno;
-	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-}
-
-static void no_op(int signal_number)
-{
-	(void)signal_number;
-}
-
-/*
- * Where a listener does not refuse them, a peer can pass us a TCP socket with SO_LINGER and unsent
- * data. The kernel drops it inside our recvmsg(), and waits there as long as the peer set. A signal
- * ends that wait, so a timer sends one regularly. Its frame on the stack can hold vector registers;
- * reseed_fill() wipes the stack after each use of them.
- */
-static int guard_linger(void)
-{
-	const struct itimerval every = {{0, SERVER_LINGER_US}, {0, SERVER_LINGER_US}};
-	struct sigaction action = {.sa_handler = no_op};
-
-	if (sigaction(SIGALRM, &action, NULL) < 0 || setitimer(ITIMER_REAL, &every, NULL) < 0)
-		return -errno;
-	return 0;
-}
-
 static int init_listeners(struct server *server, const struct server_setup *setup)
 {
 	server->fds_refused = true;
@@ -296,7 +260,7 @@ static int init_listeners(struct server *server, const struct server_setup *setu
 	}
 	server->listener_count = setup->socket_count;
 	listeners_start(server);
-	return server->fds_refused ? 0 : guard_linger();
+	return server->fds_refused ? 0 : signals_guard_linger();
 }
 
 static int init_watchers(struct server *server)
