@@ -14,11 +14,11 @@ int guard_prepare(struct guard *guard, const struct page_question *question)
 		return 0;
 	/* Another page counts by itself: nothing read from the old one can be compared. */
 	guard->has_agreed = false;
+	guard->no_look = false;
 	err = page_ask(&guard->page, question);
 	/* Others hoard descriptors, so the kernel lets none be passed: that must not stop anybody.
 	 */
-	guard->blind = err == REPLY_E_AGAIN;
-	if (guard->blind)
+	if (err == REPLY_E_AGAIN)
 		err = 0;
 	guard->page_asked = err == 0;
 	return err;
@@ -29,9 +29,9 @@ struct guard_token guard_read(struct guard *guard)
 	struct guard_token token = {0};
 
 	if (!guard->vdso_tried) {
-		guard->vdso_tried = true;
 		/* Without it the page alone is compared. */
 		(void)vdso_init(&guard->vdso);
+		guard->vdso_tried = true;
 	}
 	token.kernel = vdso_generation(&guard->vdso);
 	if (guard->page.map)
@@ -39,10 +39,14 @@ struct guard_token guard_read(struct guard *guard)
 	return token;
 }
 
+bool guard_is_blind(const struct guard *guard, const struct guard_token *token)
+{
+	return !guard->page.map || (guard->vdso.call && token->kernel == 0);
+}
+
 bool guard_moved(const struct guard_token *a, const struct guard_token *b)
 {
-	return a->look_again != b->look_again ||
-	       (a->kernel != 0 && b->kernel != 0 && a->kernel != b->kernel);
+	return a->look_again != b->look_again || a->kernel != b->kernel;
 }
 
 bool guard_agrees(const struct guard *guard, const struct guard_token *token)

@@ -17,7 +17,7 @@
 /* What was read at one moment. */
 struct guard_token {
 	uint64_t look_again; /* 0 where there is no page */
-	uint64_t kernel;     /* 0: not available, and equal to anything */
+	uint64_t kernel;     /* 0: not available */
 };
 
 /* All zero at first. */
@@ -26,7 +26,7 @@ struct guard {
 	struct vdso vdso;
 	bool vdso_tried;
 	bool page_asked; /* over the present connection; whoever makes a new one resets it */
-	bool blind;      /* there is a page that could not be had: the daemon is asked every time */
+	bool no_look;    /* the daemon is too old to be asked */
 	bool has_agreed;
 	struct guard_token agreed; /* when the daemon was last known to have looked */
 };
@@ -39,6 +39,12 @@ int guard_prepare(struct guard *guard, const struct page_question *question);
 
 /* Both words now. */
 struct guard_token guard_read(struct guard *guard);
+
+/*
+ * Is there less to read than there should be: no page, or a kernel's word that was there and is
+ * refused now? Then not moving means nothing, and the daemon is asked each time.
+ */
+bool guard_is_blind(const struct guard *guard, const struct guard_token *token);
 
 /* Did either move between the two? */
 bool guard_moved(const struct guard_token *a, const struct guard_token *b);

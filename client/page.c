@@ -36,9 +36,12 @@ _Static_assert((int)RNGCLIENT_EPOCH_STOPPED == (int)EPOCH_PAGE_STOPPED &&
 
 void page_drop(struct page *page)
 {
-	if (page->map)
-		munmap((void *)(uintptr_t)page->map, EPOCH_PAGE_BYTES);
-	page->map = NULL;
+	/* Forgotten first: a child forked in between must not unmap what it may have put there
+	 * since. */
+	const struct epoch_page *map = __atomic_exchange_n(&page->map, NULL, __ATOMIC_SEQ_CST);
+
+	if (map)
+		munmap((void *)(uintptr_t)map, EPOCH_PAGE_BYTES);
 }
 
 /*
@@ -46,11 +49,13 @@ void page_drop(struct page *page)
  * one of huge pages, which cannot be mapped by the small one. F_GET_SEALS asks no file system, and
  * only those that live in memory know it; of these the daemon uses tmpfs alone.
  */
-static bool is_on_tmpfs(int fd)
+static int check_tmpfs(int fd)
 {
 	struct statfs fs;
 
-	return fcntl(fd, F_GET_SEALS) >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+	if (fcntl(fd, F_GET_SEALS) < 0 || fstatfs(fd, &fs) < 0)
+		return errno == EINVAL ? -EPROTO : -errno;
+	return fs.f_type == TMPFS_MAGIC ? 0 : -EPROTO;
 }
 
 /* fd stays open. -EPROTO: no page. */
@@ -108,7 +113,9 @@ int page_ask(struct page *page, const struct page_question *question)
 	if (!err && passed.count != 1)
 		err = -EPROTO;
 	if (!err)
-		err = is_on_tmpfs(passed.fd) ? map_fd(page, passed.fd) : -EPROTO;
+		err = check_tmpfs(passed.fd);
+	if (!err)
+		err = map_fd(page, passed.fd);
 	if (passed.fd >= 0)
 		transport_close_passed(passed.fd);
 	return err == -ENODATA || err == -EOPNOTSUPP ? 0 : err;

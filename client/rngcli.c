@@ -108,8 +108,8 @@ int rngcli_explain(const struct rngcli_options *options, int error)
 			     path);
 		return RNGCLI_TEMPFAIL;
 	case EAGAIN:
-		rngcli_error("rngd refuses for now, since it could not reseed: see 'rngcli "
-			     "status' and try again later");
+		rngcli_error("rngd refuses for now: 'rngcli status' says why; try again "
+			     "later");
 		return RNGCLI_TEMPFAIL;
 	case EPERM:
 		rngcli_error("%s is not the control socket: name that with --control", path);

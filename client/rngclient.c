@@ -89,12 +89,6 @@ static bool is_gone(int err)
 	return err == -ECONNREFUSED || err == -ENOENT;
 }
 
-/* There is one, and it said that it would not for now. */
-static bool is_refusal(int err)
-{
-	return err == -EAGAIN || err == -EBUSY;
-}
-
 /* The daemon is gone, is being replaced, or has no room for us: worth another try before the
  * deadline. */
 static bool is_absence(int err)
@@ -154,9 +148,9 @@ static int run(struct rngclient *client, const struct errand *errand, int64_t de
 	for (;;) {
 		err = make_ready(client, errand, deadline_ns);
 		if (err != -ETIMEDOUT)
-			*reason = is_gone(err) || err == -EBUSY ? err
-				  : is_refusal(*reason)         ? *reason
-								: 0;
+			*reason = is_gone(err) || err == -EBUSY             ? err
+				  : *reason == -EAGAIN || *reason == -EBUSY ? *reason
+									    : 0;
 		if (!err)
 			err = errand->exchange(session, errand, deadline_ns);
 		fork_err = check_fork(client, deadline_ns);
@@ -359,8 +353,10 @@ RNGCLIENT_EXPORT int rngclient_epoch_info(struct rngclient *client, struct rngcl
 	    .out_bytes = sizeof(known),
 	};
 
-	if (!client || !epoch || !page_fits(epoch))
+	if (!epoch || !page_fits(epoch))
 		return -EINVAL;
+	if (!client)
+		return page_give(epoch, &known, -EINVAL);
 	return page_give(epoch, &known, call(client, &errand));
 }
 
@@ -370,8 +366,10 @@ RNGCLIENT_EXPORT int rngclient_epoch_file(const char *path, struct rngclient_epo
 	int cancel_state, err;
 	struct page page;
 
-	if (!epoch || !page_fits(epoch) || (path && *path == '\0'))
+	if (!epoch || !page_fits(epoch))
 		return -EINVAL;
+	if (path && *path == '\0')
+		return page_give(epoch, &known, -EINVAL);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	err = page_open(&page, path ? path : RNGCLIENT_DEFAULT_EPOCH);
 	if (!err)

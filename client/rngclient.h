@@ -10,13 +10,14 @@
  *   - never log, never read environment variables, never raise SIGPIPE;
  *   - retry on EINTR, so a signal does not end a call early; the deadline still holds;
  *   - need nothing but libc. Every descriptor they open is close-on-exec. A system call filter must
- *     let pass, besides socket calls, mmap, munmap, fstat, futex and getrandom.
+ *     let pass, besides socket calls, what malloc needs and clock_gettime: mmap, munmap, madvise,
+ *     fstat, fstatfs, fcntl, close, poll, ppoll, clock_nanosleep, getpid, futex and getrandom.
  *
  * Threads: a handle may be shared. Calls on one handle run one after another, each
  * waiting for its turn within its own deadline, in no particular order; handles are independent, so
  * a thread that wants no waiting opens its own. rngclient_close() must be the last call on a
  * handle. No call is a cancellation point. Signal handlers: do not call from one, and do not
- * longjmp() out of one into the code around a call.
+ * longjmp() or fork() out of one into or beside the code around a call.
  *
  * fork(): parent and child may both go on using the handle. The child notices (also
  * after clone() without CLONE_VM and CLONE_FILES), drops its copy of the connection and makes its
@@ -111,9 +112,9 @@ int rngclient_set_timeout(struct rngclient *client, int timeout_ms);
  * late bytes can never be taken for another call's.
  *
  *   -EINVAL        client is NULL, or buf is NULL with len not 0
- *   -EAGAIN        the daemon is running but refuses: its last reseed failed (see its
- *                  status), or until the deadline its state aged again and again while the
- *                  bytes were made; try again later
+ *   -EAGAIN        the daemon is running but refuses: its last reseed failed, or after a clone it
+ * may be in the same state as a sibling until the kernel's reseed is seen (see its status), or
+ * until the deadline its state aged again and again while the bytes were made; try again later
  *   -ETIMEDOUT     not done by the deadline
  *   -ENOENT, -ECONNREFUSED  the daemon is gone, and was not back by the deadline
  *   -EBUSY         the daemon has as many connections as it takes, in all or of this user, and had
@@ -196,7 +197,7 @@ enum rngclient_epoch_state {
  */
 struct rngclient_epoch {
 	size_t size;         /* in: sizeof(struct rngclient_epoch) */
-	uint64_t generation; /* clone generation, 1 at first */
+	uint64_t generation; /* clone generation, 1 on a new page */
 	uint64_t look_again; /* moves with it, and whenever else the state aged */
 	int64_t lease_ms;    /* for which somebody watches from now on; 0: nobody does */
 	uint32_t epoch;      /* the page's first word: notifier in bits 31-24, counter below */
@@ -211,11 +212,13 @@ struct rngclient_epoch {
 };
 
 /*
- * Reads the page of the daemon that client is connected to. On failure all of *epoch but size is
- * zero.
+ * Reads the page of the daemon that client was last connected to: no question goes to it. While
+ * lease_ms is 0 nobody watches, and nothing of it can be trusted; after a get it is the present
+ * daemon's again. The event may be newer than the fields before it. On failure all of *epoch but
+ * size is zero.
  *
  *   -EINVAL   client or epoch is NULL, or epoch->size is not that of any version of the struct
- *   -ENODATA  the daemon publishes no page
+ *   -ENODATA  the daemon publishes no page, or cannot pass it at the moment
  *   and all of rngclient_get() but -EAGAIN
  */
 int rngclient_epoch_info(struct rngclient *client,

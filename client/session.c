@@ -157,7 +157,8 @@ static int look(struct session *session, uint64_t *generation, int64_t deadline_
 {
 	int err = session_ask_plain(session, RNGD_PROTO_OP_LOOK, NULL, 0, generation, deadline_ns);
 
-	return err == -EOPNOTSUPP ? 0 : err;
+	session->guard.no_look = err == -EOPNOTSUPP;
+	return session->guard.no_look ? 0 : err;
 }
 
 /*
@@ -181,7 +182,8 @@ int session_ask_bytes(struct session *session, uint8_t *out, size_t len, int64_t
 	if (err)
 		return err;
 	after = guard_read(&session->guard);
-	if (session->guard.blind || guard_moved(&before, &after)) {
+	if (guard_moved(&before, &after) ||
+	    (guard_is_blind(&session->guard, &after) && !session->guard.no_look)) {
 		now = generation;
 		err = look(session, &now, deadline_ns);
 		if (err)

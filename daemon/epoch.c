@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/epoch_file.h"
 #include "daemon/epoch_since.h"
 #include "daemon/hash.h"
@@ -30,14 +30,6 @@ static const struct epoch_ops *const epoch_table[EPOCH_ROWS] = {
     [EPOCH_ROW_SOURCE] = &epoch_source_ops,   [EPOCH_ROW_KMSG] = &epoch_kmsg_ops,
     [EPOCH_ROW_KERNEL] = &epoch_kernel_ops,   [EPOCH_ROW_CLOCK] = &epoch_clock_ops,
 };
-
-static int64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void explain(struct epoch_detector *detector, const char *format, va_list args)
 {
@@ -91,7 +83,7 @@ static void keep(struct epoch *epoch)
 /* Says what was not said yet, if it is time to. */
 static void log_clones(struct epoch *epoch)
 {
-	int64_t now_ms = monotonic_ms();
+	int64_t now_ms = clock_now_ms();
 
 	if (epoch->unlogged == 0 ||
 	    (epoch->logged_at_ms != 0 && now_ms - epoch->logged_at_ms < EPOCH_LOG_MS))
@@ -139,7 +131,7 @@ static void publish_clone(struct epoch *epoch, uint32_t notifier, const uint8_t 
 	epoch->generation = epoch_page_generation(epoch->file->page);
 	epoch->moves++;
 	epoch->mover = epoch_page_notifier_name(notifier);
-	epoch->follow_until_ms = monotonic_ms() + EPOCH_FOLLOW_MS;
+	epoch->follow_until_ms = clock_now_ms() + EPOCH_FOLLOW_MS;
 	epoch->unlogged++;
 	log_clones(epoch);
 }
@@ -206,7 +198,7 @@ static bool is_late_notice(struct epoch *epoch, const struct findings *found)
 		epoch->same_clone_until_ms = 0;
 		return false;
 	}
-	left_ms = epoch->same_clone_until_ms - monotonic_ms();
+	left_ms = epoch->same_clone_until_ms - clock_now_ms();
 	epoch->same_clone_until_ms = 0;
 	return left_ms >= 0 && left_ms <= EPOCH_SAME_CLONE_MS;
 }
@@ -218,6 +210,12 @@ static bool id_changed(const struct epoch *epoch, const struct findings *found)
 	       epoch->detectors[EPOCH_ROW_VMGENID].state == EPOCH_ACTIVE;
 }
 
+bool epoch_is_shared(uint32_t notifier)
+{
+	return notifier == EPOCH_PAGE_VMCLOCK || notifier == EPOCH_PAGE_VMCLOCK_DISRUPTION ||
+	       notifier == EPOCH_PAGE_SOURCE;
+}
+
 static void publish(struct epoch *epoch, const struct findings *found)
 {
 	bool late = is_late_notice(epoch, found);
@@ -225,11 +223,9 @@ static void publish(struct epoch *epoch, const struct findings *found)
 	if (found->notifier != EPOCH_PAGE_NOBODY && !late) {
 		publish_clone(epoch, found->notifier, no_host);
 		epoch->same_clone_until_ms = id_changed(epoch, found) && !found->fork_line
-						 ? monotonic_ms() + EPOCH_SAME_CLONE_MS
+						 ? clock_now_ms() + EPOCH_SAME_CLONE_MS
 						 : 0;
-		epoch->twin = found->notifier == EPOCH_PAGE_VMCLOCK ||
-			      found->notifier == EPOCH_PAGE_VMCLOCK_DISRUPTION ||
-			      found->notifier == EPOCH_PAGE_SOURCE;
+		epoch->twin = epoch_is_shared(found->notifier);
 	} else if (late || found->aged) {
 		publish_age(epoch, late ? epoch_kmsg_ops.name : found->aged);
 		if (found->kernel_moved)
@@ -272,7 +268,7 @@ void epoch_bump(struct epoch *epoch, const void *bytes, size_t len)
 
 bool epoch_follows(const struct epoch *epoch)
 {
-	int64_t left_ms = epoch->follow_until_ms - monotonic_ms();
+	int64_t left_ms = epoch->follow_until_ms - clock_now_ms();
 
 	return epoch->follow_until_ms != 0 && left_ms > 0 && left_ms <= EPOCH_FOLLOW_MS;
 }
@@ -336,6 +332,7 @@ void epoch_init(struct epoch *epoch, struct epoch_file *file, const int fds[EPOC
 		publish_clone(epoch, notifier, no_host);
 	epoch_since_done(epoch);
 	keep(epoch);
+	epoch_since_follow(epoch);
 }
 
 void epoch_deinit(struct epoch *epoch)

@@ -227,6 +227,10 @@ void epoch_renewed(struct epoch *epoch);
 /* Renews the lease on the page and says whether bytes can be had. Once a second. */
 void epoch_tick(struct epoch *epoch, bool serving);
 
+/* Can what this notifier saw be the same in siblings (a counter)? Then it does not tell them apart.
+ */
+bool epoch_is_shared(uint32_t notifier);
+
 /* Can anything but the kernel's log tell of clones? */
 bool epoch_others_tell(const struct epoch *epoch);
 

@@ -17,4 +17,7 @@ uint32_t epoch_since(struct epoch *epoch);
 /* After that: what absent detectors saw once is no measure for a later start. */
 void epoch_since_done(struct epoch *epoch);
 
+/* The last clone on the page, if it is recent: its aftermath goes on in this process. */
+void epoch_since_follow(struct epoch *epoch);
+
 #endif

@@ -167,6 +167,19 @@ int reseed_host(struct reseed *reseed, const void *bytes, size_t len)
 	return err;
 }
 
+/* Without RDRAND, what is made now may be made in a sibling as well. */
+static bool is_twin(const struct reseed *reseed)
+{
+	return !reseed->use_rdrand && epoch_may_be_twin(reseed->epoch);
+}
+
+const char *reseed_refuses(const struct reseed *reseed)
+{
+	if (reseed->error != 0)
+		return strerror(-reseed->error);
+	return is_twin(reseed) ? "a sibling may be in the same state" : NULL;
+}
+
 static void make(struct reseed *reseed, void *out, size_t len)
 {
 	uint64_t nonce = 0;
@@ -188,7 +201,7 @@ int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generati
 
 		if (err)
 			return err;
-		if (!reseed->use_rdrand && epoch_may_be_twin(reseed->epoch))
+		if (is_twin(reseed))
 			return RESEED_E_AGAIN;
 		make(reseed, out, len);
 		epoch_look(reseed->epoch, EPOCH_AFTER);

@@ -105,6 +105,9 @@ int reseed_host(struct reseed *reseed, const void *bytes, size_t len);
 int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generation)
     __attribute__((warn_unused_result));
 
+/* Are bytes refused? NULL: no; else why, in static storage. */
+const char *reseed_refuses(const struct reseed *reseed);
+
 /* Milliseconds since the state was last renewed. */
 int64_t reseed_age_ms(const struct reseed *reseed);
 

@@ -207,7 +207,7 @@ static void look(void *owner)
 	struct server *server = owner;
 	bool serving = reseed_check(server->reseed, EPOCH_ALL) == 0;
 
-	epoch_tick(server->reseed->epoch, serving);
+	epoch_tick(server->reseed->epoch, serving && !reseed_refuses(server->reseed));
 }
 
 /* Once a second. */

@@ -55,6 +55,8 @@ static void put_string(struct status *status, const char *name, const char *valu
 
 static void put_reseed(struct status *status, const struct reseed *reseed)
 {
+	const char *refusal = reseed_refuses(reseed);
+
 	put_number(status, "reseed.count", reseed->count);
 	put_string(status, "reseed.last_reason", reseed->last_reason);
 	put_number(status, "reseed.age_ms", (uint64_t)reseed_age_ms(reseed));
@@ -62,7 +64,7 @@ static void put_reseed(struct status *status, const struct reseed *reseed)
 	put_number(status, "reseed.output_bytes", reseed->bytes_since_seed);
 	put_number(status, "reseed.restarts", reseed->restarts);
 	put_number(status, "reseed.failures", reseed->failures);
-	put_string(status, "reseed.error", reseed->error ? strerror(-reseed->error) : "none");
+	put_string(status, "reseed.error", refusal ? refusal : "none");
 }
 
 static void put_sources(struct status *status, const struct entropy *entropy)
@@ -159,7 +161,7 @@ size_t status_text(void *owner, char *text, size_t size)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	put_string(&status, "version", RNGD_VERSION);
-	put_string(&status, "state", server->reseed->error ? "refusing" : "serving");
+	put_string(&status, "state", reseed_refuses(server->reseed) ? "refusing" : "serving");
 	put_number(&status, "generation", server->reseed->epoch->generation);
 	put_number(
 	    &status, "uptime_ms",

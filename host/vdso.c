@@ -339,21 +339,27 @@ static int map_state(struct vdso *vdso, const struct vdso_params *params)
 int vdso_init(struct vdso *vdso)
 {
 	struct vdso_params params = {0};
+	struct vdso made = {.call = find()};
 	int err;
 
 	memset(vdso, 0, sizeof(*vdso));
-	vdso->call = find();
-	if (!vdso->call || call(vdso->call, NULL, 0, 0, &params, ~(size_t)0) != 0)
+	if (!made.call || call(made.call, NULL, 0, 0, &params, ~(size_t)0) != 0)
 		err = -ENOSYS;
 	else if (params.state_bytes != VDSO_STATE_BYTES)
 		err = -EPROTO;
 	else
-		err = map_state(vdso, &params);
+		err = map_state(&made, &params);
 	if (!err)
-		err = try_out(vdso);
-	if (err)
-		vdso_deinit(vdso);
-	return err;
+		err = try_out(&made);
+	if (err) {
+		vdso_deinit(&made);
+		return err;
+	}
+	/* The call last: a child forked by another thread in between finds all of it or nothing. */
+	vdso->state = made.state;
+	vdso->map_bytes = made.map_bytes;
+	__atomic_store_n(&vdso->call, made.call, __ATOMIC_RELEASE);
+	return 0;
 }
 
 #else

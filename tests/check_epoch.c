@@ -258,6 +258,33 @@ START_TEST(a_counter_leaves_a_twin)
 }
 END_TEST
 
+/* A restart in between, or a clone that only the start finds, changes nothing of that. */
+START_TEST(a_restart_keeps_the_aftermath)
+{
+	set_source(7);
+	start_with(SOURCE | LOG, ordinary);
+	set_source(8);
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert(epoch_may_be_twin(&epoch));
+	stop();
+	sequence = 100;
+	start_with(SOURCE | LOG, ordinary);
+	ck_assert(epoch_follows(&epoch));
+	ck_assert(epoch_may_be_twin(&epoch));
+	say(FORK_LINE);
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert(!epoch_may_be_twin(&epoch));
+	stop();
+
+	set_source(9);
+	sequence = 100;
+	start_with(SOURCE | LOG, (const char *const[]){"hello", "world", FORK_LINE, NULL});
+	ck_assert_uint_eq(epoch_page_epoch(file.page) >> 24, EPOCH_PAGE_SOURCE);
+	ck_assert(epoch_may_be_twin(&epoch));
+	stop();
+}
+END_TEST
+
 START_TEST(a_notice_too_late_is_an_event)
 {
 	set_id('a');
@@ -519,6 +546,7 @@ int main(void)
 	tcase_add_test(tcase, a_late_notice_is_no_second_event);
 	tcase_add_test(tcase, only_an_identifier_makes_a_line_its_notice);
 	tcase_add_test(tcase, a_counter_leaves_a_twin);
+	tcase_add_test(tcase, a_restart_keeps_the_aftermath);
 	tcase_add_test(tcase, after_a_fill_the_identifier_is_read);
 	tcase_add_test(tcase, a_notice_too_late_is_an_event);
 	tcase_add_test(tcase, a_bump_is_always_an_event);

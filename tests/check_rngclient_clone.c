@@ -816,6 +816,24 @@ START_TEST(no_page_is_no_error)
 END_TEST
 #define ABSENCES 3
 
+/* Without a page nothing would move: the daemon is asked after each get. */
+START_TEST(without_a_page_a_clone_is_seen)
+{
+	static const enum page_answer answers[] = {PAGE_ABSENT, PAGE_OLD, PAGE_ABSENT_BUT_FD};
+	struct rngclient *client;
+	struct fake fake;
+	uint8_t buf[32];
+
+	client = fake_start(&fake);
+	fake.page_answer = answers[_i];
+	fake.meanwhile = clone_once;
+	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
+	ck_assert_int_eq(fake.gets, 2);
+	ck_assert_uint_eq(buf[0], 'b');
+	fake_end(&fake, client);
+}
+END_TEST
+
 /* Only what needs the page asks for it. */
 START_TEST(the_page_can_wait)
 {
@@ -1343,6 +1361,7 @@ static TCase *page_cases(void)
 	tcase_add_loop_test(tcase, hostile_pages, 0, HOSTILE_PAGES);
 	tcase_add_test(tcase, a_late_descriptor);
 	tcase_add_loop_test(tcase, no_page_is_no_error, 0, ABSENCES);
+	tcase_add_loop_test(tcase, without_a_page_a_clone_is_seen, 0, ABSENCES);
 	tcase_add_test(tcase, the_page_can_wait);
 	tcase_add_test(tcase, a_new_page_after_a_restart);
 	tcase_add_test(tcase, a_restart_asks_for_the_page_first);

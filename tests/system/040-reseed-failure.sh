@@ -35,7 +35,7 @@ refused() {
 	[ "$status" -ne 0 ] || fail "a request was answered with a state that could not be renewed"
 	[ "$status" -eq 75 ] || fail "rngcli ended with $status: $(cat "$TMP/err")"
 	[ ! -s "$TMP/out" ] || fail "a refused request printed something"
-	grep -q 'could not reseed' "$TMP/err" || fail "rngcli says: $(cat "$TMP/err")"
+	grep -q 'refuses for now' "$TMP/err" || fail "rngcli says: $(cat "$TMP/err")"
 }
 
 # 1. No first seed: it ends without having answered anybody.
@@ -85,7 +85,7 @@ arm
 wait_for 10 status_is state refusing || fail "an old state is not noticed"
 refused
 wait "$long" && fail "a request under way was not ended"
-grep -q 'could not reseed' "$TMP/long" || fail "the request under way: $(cat "$TMP/long")"
+grep -q 'refuses for now' "$TMP/long" || fail "the request under way: $(cat "$TMP/long")"
 wait_for 10 status_is reseed.failures 3 || fail "an idle daemon does not try again"
 refused
 stop_rngd
