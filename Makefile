@@ -171,7 +171,7 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
-TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen page_reader stir hostile)
+TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen page_reader stir hostile faults callers)
 TEST_SUPPORT = tests/support.o
 
 CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread

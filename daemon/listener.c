@@ -119,6 +119,10 @@ int listener_open(struct listener *listener, const char *path, mode_t mode)
 		return fd; /* open_lock() has logged it */
 	listener->lock_fd = fd;
 	err = clear_path(path, &addr);
+	if (err == -EADDRINUSE || err == -EEXIST) {
+		listener_close(listener);
+		return err; /* clear_path() has logged it */
+	}
 	if (err)
 		goto fail;
 	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -135,8 +139,7 @@ int listener_open(struct listener *listener, const char *path, mode_t mode)
 	return 0;
 
 fail:
-	if (err != -EADDRINUSE && err != -EEXIST)
-		log_error("cannot listen on %s: %s", path, strerror(-err));
+	log_error("cannot listen on %s: %s", path, strerror(-err));
 	listener_close(listener);
 	return err;
 }

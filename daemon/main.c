@@ -212,6 +212,13 @@ static int find_user(struct daemon *daemon)
 	return err;
 }
 
+/* Its own random numbers, which are not used here, cannot be had: abort() would say nothing. */
+static void sodium_gave_up(void)
+{
+	log_error("libsodium gave up");
+	_exit(EXIT_FAILURE);
+}
+
 static int daemon_start(struct daemon *daemon)
 {
 	struct options *options = &daemon->options;
@@ -252,6 +259,7 @@ static int daemon_start(struct daemon *daemon)
 	if (err)
 		return err;
 	/* 4. The signs of clones, then secret memory and a first seed that has them in it. */
+	sodium_set_misuse_handler(sodium_gave_up);
 	if (sodium_init() < 0) {
 		log_error("cannot initialise libsodium");
 		return -EIO;
@@ -304,8 +312,10 @@ int main(int argc, char **argv)
 
 	/* 0. Whatever started us: closed descriptors, open ones, blocked signals. */
 	err = inherit_clean(STDERR_FILENO + 1 + service_passed_fds());
-	if (err)
+	if (err) {
+		log_error("cannot set up descriptors 0 to 2 and signals: %s", strerror(-err));
 		return EXIT_FAILURE;
+	}
 	log_init();
 	err = options_parse(&daemon.options, argc, argv);
 	if (err)
@@ -329,9 +339,9 @@ int main(int argc, char **argv)
 			 daemon.keystream->name,
 			 daemon.reseed.mem.secret ? "memfd_secret" : "locked");
 		service_notify(&daemon.service, "READY=1");
-		server_run(&daemon.server);
+		err = server_run(&daemon.server);
 		daemon_end(&daemon);
-		return EXIT_SUCCESS;
+		return err ? EXIT_FAILURE : EXIT_SUCCESS;
 	}
 	daemon_stop(&daemon);
 	return EXIT_FAILURE;

@@ -231,6 +231,7 @@ static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
 	(void)loop;
 	if (events & (int)EV_ERROR) { /* deaf to SIGTERM: better gone, cleanly, than that */
 		log_error("the kernel refuses to watch for signals");
+		server->error = -EIO;
 		server_stop(server);
 		return;
 	}
@@ -330,11 +331,11 @@ int server_init(struct server *server, const struct server_setup *setup)
 	err = secmem_alloc(&server->scratch, CONN_SCRATCH_BYTES + CONN_IN_BYTES,
 			   setup->use_memfd_secret);
 	if (err) {
-		log_error(
-		    "cannot lock %u bytes of memory: raise the limit on locked memory (ulimit -l, "
-		    "LimitMEMLOCK=)",
-		    (unsigned)(CONN_SCRATCH_BYTES + CONN_IN_BYTES));
-		goto fail;
+		log_error("cannot lock %u bytes of memory: %s; raise the limit on locked memory "
+			  "(ulimit -l, LimitMEMLOCK=)",
+			  (unsigned)(CONN_SCRATCH_BYTES + CONN_IN_BYTES), strerror(-err));
+		server_deinit(server);
+		return err;
 	}
 	err = init_loop(server);
 	if (err)
@@ -357,10 +358,11 @@ fail:
 	return err;
 }
 
-void server_run(struct server *server)
+int server_run(struct server *server)
 {
 	log_limit();
 	ev_run(server->loop, 0);
+	return server->error;
 }
 
 void server_deinit(struct server *server)

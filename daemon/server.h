@@ -78,6 +78,7 @@ struct server {
 	ev_io signal_watcher;
 	ev_timer pause_timer; /* accept again */
 	ev_timer tick_timer;  /* what must happen on an idle daemon as well */
+	int error;            /* why the loop ended, if not because it was told to; else 0 */
 	ev_timer stop_timer;  /* the longest a clean stop may take */
 	struct epoch_watch epoch_watch;
 };
@@ -89,8 +90,11 @@ struct server {
  */
 int server_init(struct server *server, const struct server_setup *setup);
 
-/* Serves until SIGTERM or SIGINT, then finishes the frames begun, for SERVER_STOP_S at most. */
-void server_run(struct server *server);
+/*
+ * Serves until SIGTERM or SIGINT, then finishes the frames begun, for SERVER_STOP_S at most. 0; or
+ * a negative errno after a log line: it cannot go on.
+ */
+int server_run(struct server *server);
 
 /* Closes every connection and frees everything; a zeroed struct is allowed. */
 void server_deinit(struct server *server);
