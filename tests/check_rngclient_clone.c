@@ -943,7 +943,8 @@ START_TEST(nothing_is_left_behind)
 		if (i == 10)
 			maps = count_maps("");
 	}
-	ck_assert_uint_le(count_maps(""), maps + 1);
+	/* One leaked at each of a thousand would show; a sanitizer's allocator takes a few. */
+	ck_assert_uint_le(count_maps(""), maps + 16);
 	ck_assert_uint_eq(count_maps("sock.epoch"), 1);
 	ck_assert_msg(support_wait(fds_are, &goal), "%zu descriptors, not %zu",
 		      support_fd_count(getpid()), goal.count);
