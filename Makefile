@@ -20,10 +20,11 @@ LIBDIR ?= $(PREFIX)/lib
 LIBEXECDIR ?= $(PREFIX)/libexec/rngd
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
-# systemd searches /usr/local/lib and /usr/lib alike for all three.
+# systemd searches /usr/local/lib and /usr/lib alike for all four.
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
 
 V ?= 0
 Q_0 = @
@@ -320,6 +321,7 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	install -D -m 644 systemd/rngd-control.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket
 	install -D -m 644 systemd/rngd.sysusers $(DESTDIR)$(SYSUSERSDIR)/rngd.conf
 	install -D -m 644 systemd/rngd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/rngd.conf
+	install -D -m 644 systemd/rngd.catalog $(DESTDIR)$(CATALOGDIR)/rngd.catalog
 ifeq ($(DESTDIR),)
 	@sh systemd/after-install.sh $(SYSUSERSDIR)/rngd.conf $(TMPFILESDIR)/rngd.conf
 endif
@@ -332,7 +334,7 @@ uninstall: ## remove what install put there (the user rngd stays)
 		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \
 		$(DESTDIR)$(UNITDIR)/rngd.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket \
 		$(DESTDIR)$(SYSUSERSDIR)/rngd.conf \
-		$(DESTDIR)$(TMPFILESDIR)/rngd.conf
+		$(DESTDIR)$(TMPFILESDIR)/rngd.conf $(DESTDIR)$(CATALOGDIR)/rngd.catalog
 	-rmdir $(DESTDIR)$(LIBEXECDIR)
 
 clean: ## remove what was built

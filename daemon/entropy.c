@@ -74,7 +74,8 @@ static int gather_kernel(struct entropy *entropy, uint8_t *out, bool may_block)
 		return err;
 	if (health_test_output(&entropy->kernel, out, spare) == 0)
 		return (int)HEALTH_OUTPUT_BYTES;
-	log_error("the kernel's generator is broken: %s; nothing is made from it any more",
+	log_event(LOG_EVENT_SOURCE_BROKEN, LOG_LEVEL_ERROR,
+		  "the kernel's generator is broken: %s; nothing is made from it any more",
 		  health_error(entropy->kernel.failed));
 	return -EBADMSG;
 }
@@ -84,7 +85,8 @@ static int test_words(struct entropy_raw *raw, const char *name, const uint64_t 
 {
 	if (health_test_words(&raw->health, words, count) == 0)
 		return 0;
-	log_error("%s is broken: %s; it is left out until rngd starts anew", name,
+	log_event(LOG_EVENT_SOURCE_BROKEN, LOG_LEVEL_ERROR,
+		  "%s is broken: %s; it is left out until rngd starts anew", name,
 		  health_error(raw->health.failed));
 	return -EBADMSG;
 }

@@ -88,9 +88,10 @@ static void log_clones(struct epoch *epoch)
 	if (epoch->unlogged == 0 ||
 	    (epoch->logged_at_ms != 0 && now_ms - epoch->logged_at_ms < EPOCH_LOG_MS))
 		return;
-	log_notice("this machine was cloned or restored (%s): clone generation %llu",
-		   epoch_page_notifier_name(epoch_page_epoch(epoch->file->page) >> 24),
-		   (unsigned long long)epoch->generation);
+	log_event(LOG_EVENT_CLONED, LOG_LEVEL_NOTICE,
+		  "this machine was cloned or restored (%s): clone generation %llu",
+		  epoch_page_notifier_name(epoch_page_epoch(epoch->file->page) >> 24),
+		  (unsigned long long)epoch->generation);
 	epoch->logged_at_ms = now_ms;
 	epoch->unlogged = 0;
 }

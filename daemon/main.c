@@ -335,14 +335,17 @@ int main(int argc, char **argv)
 	daemon.page = (struct epoch_file){.fd = -1, .lock_fd = -1, .reader_fd = -1};
 	err = daemon_start(&daemon);
 	if (!err) {
-		log_info("rngd %s serves (keystream %s, state in %s memory)", RNGD_VERSION,
-			 daemon.keystream->name,
-			 daemon.reseed.mem.secret ? "memfd_secret" : "locked");
+		log_event(LOG_EVENT_STARTED, LOG_LEVEL_INFO,
+			  "rngd %s serves (keystream %s, state in %s memory)", RNGD_VERSION,
+			  daemon.keystream->name,
+			  daemon.reseed.mem.secret ? "memfd_secret" : "locked");
 		service_notify(&daemon.service, "READY=1");
 		err = server_run(&daemon.server);
 		daemon_end(&daemon);
 		return err ? EXIT_FAILURE : EXIT_SUCCESS;
 	}
 	daemon_stop(&daemon);
+	log_event(LOG_EVENT_NOT_STARTED, LOG_LEVEL_ERROR,
+		  "rngd did not start; the line before says why");
 	return EXIT_FAILURE;
 }

@@ -91,7 +91,8 @@ out:
 static void note_failure(struct reseed *reseed, enum reseed_reason reason, int err, int64_t now_ms)
 {
 	if (reseed->error == 0)
-		log_error("reseed failed: %s; no bytes are served until one succeeds",
+		log_event(LOG_EVENT_RESEED_FAILED, LOG_LEVEL_ERROR,
+			  "reseed failed: %s; no bytes are served until one succeeds",
 			  strerror(-err));
 	/* What made it due may pass by itself; that it failed does not. */
 	if (reseed->pending == RESEED_NONE)
@@ -111,8 +112,9 @@ static void note_success(struct reseed *reseed, enum reseed_reason reason, uint6
 			 int64_t now_ms)
 {
 	if (reseed->error != 0)
-		log_notice("reseed succeeded after %llu failures; serving again",
-			   (unsigned long long)reseed->failures_in_a_row);
+		log_event(LOG_EVENT_RESEED_RESUMED, LOG_LEVEL_NOTICE,
+			  "reseed succeeded after %llu failures; serving again",
+			  (unsigned long long)reseed->failures_in_a_row);
 	reseed->error = 0;
 	reseed->failures_in_a_row = 0;
 	reseed->backoff_ms = 0;

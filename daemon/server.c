@@ -75,8 +75,9 @@ static void accept_pause(struct server *server, const char *why)
 	server->accept_pauses++;
 	if (now_ms - server->pause_logged_at_ms >= SERVER_PAUSE_LOG_MS) {
 		server->pause_logged_at_ms = now_ms;
-		log_warning("cannot accept connections for now: %s (%zu open)", why,
-			    server->conn_count);
+		log_event(LOG_EVENT_ACCEPT_PAUSED, LOG_LEVEL_WARNING,
+			  "cannot accept connections for now: %s (%zu open)", why,
+			  server->conn_count);
 	}
 	listeners_stop(server);
 	ev_timer_stop(server->loop, &server->pause_timer);
@@ -176,7 +177,7 @@ static void server_stop(struct server *server)
 	if (server->shared.stopping)
 		return;
 	log_unlimit();
-	log_info("stopping");
+	log_event(LOG_EVENT_STOPPING, LOG_LEVEL_INFO, "stopping");
 	service_notify(server->service, "STOPPING=1");
 	server->shared.stopping = true;
 	listeners_stop(server);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # after-install.sh SYSUSERS-CONF TMPFILES-CONF - makes known to this system what `make install` put into
-# place: the user, the directory, the library, the units. Says what it does and what is left to do.
+# place: the user, the directory, the library, the journal's explanations, the units. Says what it does and what is left to do.
 # Never fails: what is missing can be done by hand afterwards.
 sysusers_conf=$1
 tmpfiles_conf=$2
@@ -47,6 +47,9 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 make_user
 make_directory
+if has journalctl; then
+	run journalctl --update-catalog || todo "journalctl --update-catalog"
+fi
 if has ldconfig; then
 	run ldconfig || todo "have the run-time linker find librngclient.so"
 fi

@@ -1,13 +1,18 @@
 /*
  * check_log - what arrives on descriptor 2. Owns: a socket that stands in for stderr and keeps each
- * write apart. May touch: descriptor 2, JOURNAL_STREAM. Never does: print while it is replaced.
+ * write apart, and one that stands in for the journal. May touch: descriptor 2, JOURNAL_STREAM;
+ * /run in a mount namespace of its own. Never does: print while it is replaced.
  */
 #include <check.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
@@ -189,6 +194,110 @@ START_TEST(full_stderr_loses_lines)
 }
 END_TEST
 
+/* The journal's socket, on a /run that nobody else sees; -1 where that cannot be had. */
+static int make_journal(void)
+{
+	const struct sockaddr_un addr = {.sun_family = AF_UNIX,
+					 .sun_path = "/run/systemd/journal/socket"};
+	int fd;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
+		return -1;
+	mkdir("/run/systemd", 0755);
+	mkdir("/run/systemd/journal", 0755);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* offset: of the inode number, 0 for stderr's own. */
+static void name_stream(unsigned long long offset)
+{
+	char stream[64];
+	struct stat st;
+
+	ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino + offset);
+	setenv("JOURNAL_STREAM", stream, 1);
+}
+
+/* Checks what the journal got up to the id, and that the message is this. */
+static void expect_in_journal(int journal, const char *head, const char *message)
+{
+	char got[LONG_TEXT_BYTES];
+	ssize_t n = recv(journal, got, sizeof(got) - 1, MSG_DONTWAIT);
+	char *id, *end;
+
+	ck_assert_int_gt(n, 0);
+	got[n] = '\0';
+	ck_assert_int_eq(strncmp(got, head, strlen(head)), 0);
+	id = got + strlen(head);
+	ck_assert_int_eq(strncmp(id, "MESSAGE_ID=", strlen("MESSAGE_ID=")), 0);
+	id += strlen("MESSAGE_ID=");
+	ck_assert_uint_eq(strspn(id, "0123456789abcdef"), 32);
+	end = id + 32;
+	ck_assert_int_eq(strncmp(end, "\nMESSAGE=", strlen("\nMESSAGE=")), 0);
+	ck_assert_str_eq(end + strlen("\nMESSAGE="), message);
+}
+
+/* Every event; a line without one stays on stderr, and no text forges a field. */
+START_TEST(events_reach_the_journal)
+{
+	char text[LONG_TEXT_BYTES], message[LONG_TEXT_BYTES] = {0};
+	int journal = make_journal();
+
+	if (journal < 0) {
+		dprintf(tap.saved, "SKIP: events_reach_the_journal: no mount namespace\n");
+		return;
+	}
+	name_stream(0);
+	log_init();
+	for (int event = LOG_EVENT_NONE + 1; event < LOG_EVENTS; event++) {
+		log_event((enum log_event)event, LOG_LEVEL_NOTICE, "x\nMESSAGE_ID=%d", event);
+		snprintf(message, sizeof(message), "x?MESSAGE_ID=%d\n", event);
+		expect_in_journal(journal, "PRIORITY=5\nSYSLOG_IDENTIFIER=rngd\n", message);
+	}
+	log_warning("plain");
+	expect("<4>plain\n");
+	memset(text, 'y', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	log_event(LOG_EVENT_CLONED, LOG_LEVEL_ERROR, "%s", text);
+	memcpy(message, text, LOG_LINE_BYTES - 7);
+	strcpy(message + LOG_LINE_BYTES - 7, "\n");
+	expect_in_journal(journal, "PRIORITY=3\nSYSLOG_IDENTIFIER=rngd\n", message);
+	/* A journal that takes nothing: full, then gone. */
+	for (int i = 0; i < 10000 && recv(tap.read_fd, text, 1, MSG_DONTWAIT) < 0; i++)
+		log_event(LOG_EVENT_STARTED, LOG_LEVEL_INFO, "full");
+	ck_assert_int_eq(text[0], '<');
+	close(journal);
+	log_event(LOG_EVENT_STARTED, LOG_LEVEL_INFO, "gone");
+	expect("<6>gone\n");
+}
+END_TEST
+
+/* JOURNAL_STREAM is inherited; who redirects stderr wants the lines there. */
+START_TEST(stderr_that_is_not_the_journal)
+{
+	int journal = make_journal();
+
+	if (journal < 0) {
+		dprintf(tap.saved, "SKIP: stderr_that_is_not_the_journal: no mount namespace\n");
+		return;
+	}
+	name_stream(1);
+	log_init();
+	log_event(LOG_EVENT_STARTED, LOG_LEVEL_INFO, "a");
+	expect("<6>a\n");
+	unsetenv("JOURNAL_STREAM");
+	log_init();
+	log_event(LOG_EVENT_STARTED, LOG_LEVEL_INFO, "b");
+	expect("rngd: b\n");
+	ck_assert_int_lt(recv(journal, &(char){0}, 1, MSG_DONTWAIT), 0);
+}
+END_TEST
+
 /* Reads every record there is; counts them, and returns what the last "not shown" said, or 0. */
 static unsigned drain(unsigned *hidden)
 {
@@ -263,6 +372,8 @@ int main(void)
 	tcase_add_test(tcase, journal_gets_the_priority);
 	tcase_add_test(tcase, control_characters_are_replaced);
 	tcase_add_test(tcase, utf8_stays);
+	tcase_add_test(tcase, events_reach_the_journal);
+	tcase_add_test(tcase, stderr_that_is_not_the_journal);
 	tcase_add_test(tcase, lines_a_second_are_bounded);
 	tcase_add_test(tcase, the_next_second_has_lines_again);
 	tcase_add_test(tcase, long_line_is_cut);

@@ -25,6 +25,7 @@ expected='644 usr/include/rngclient.h
 644 usr/lib/librngclient.a
 644 usr/lib/librngclient.so.0
 644 usr/lib/pkgconfig/librngclient.pc
+644 usr/lib/systemd/catalog/rngd.catalog
 644 usr/lib/systemd/system/rngd-control.socket
 644 usr/lib/systemd/system/rngd.service
 644 usr/lib/systemd/system/rngd.socket
@@ -130,11 +131,27 @@ if command -v pkg-config >/dev/null; then
 fi
 stop_rngd
 
+# ---------------------------------------------------------------- what the journal explains
+catalog=$lib/systemd/catalog/rngd.catalog
+logged=$(grep -oE '^ +\[LOG_EVENT_[A-Z_]+\] = "[0-9a-f]{32}"' "$ROOT/daemon/log.c" | grep -oE '[0-9a-f]{32}' | sort)
+[ -n "$logged" ] && [ "$logged" = "$(sort -u <<<"$logged")" ] || fail "the events' ids: $logged"
+[ "$logged" = "$(sed -n 's/^-- \([0-9a-f]*\)$/\1/p' "$catalog" | sort)" ] ||
+	fail "the catalog and daemon/log.c have other ids"
+if command -v journalctl >/dev/null && mkdir -p "$root/var/lib/systemd/catalog" &&
+	journalctl --root="$root" --update-catalog 2>"$TMP/catalog"; then
+	[ ! -s "$TMP/catalog" ] || fail "journalctl says of the catalog: $(cat "$TMP/catalog")"
+	for id in $logged; do
+		journalctl --root="$root" --dump-catalog "$id" | grep -q '^Subject: .*[rR]ngd\|^Subject: .*machine\|^Subject: .*source' ||
+			fail "the catalog has nothing on $id"
+	done
+fi
+rm -rf "$root/var"
+
 # ---------------------------------------------------------------- units
 if command -v systemd-analyze >/dev/null; then
 	mkdir "$TMP/units"
 	# The programs are looked for on this system, where they are not installed.
-	sed "s|/usr/libexec|$root&|" "$lib/systemd/system/rngd.service" >"$TMP/units/rngd.service"
+	sed "s|/usr/libexec|$root&|; s|/usr/bin/|$root&|" "$lib/systemd/system/rngd.service" >"$TMP/units/rngd.service"
 	cp "$lib/systemd/system/rngd.socket" "$lib/systemd/system/rngd-control.socket" "$TMP/units/"
 	said=$(systemd-analyze verify --man=no "$TMP"/units/rngd* 2>&1) ||
 		fail "systemd-analyze verify: $said"
