@@ -211,17 +211,30 @@ static void look(void *owner)
 	epoch_tick(server->reseed->epoch, serving && !reseed_refuses(server->reseed));
 }
 
-/* Once a second. */
+/* Once a second. Last what the watchdog hears: all the rest has been done by then. */
 static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct server *server = timer->data;
+	char line[SERVICE_STATUS_BYTES];
 
 	(void)loop;
 	(void)events;
 	log_tick();
-	service_retry(server->service);
 	peers_tick(&server->peers);
 	look(server);
+	status_line(server, line, sizeof(line));
+	service_tick(server->service, line);
+}
+
+static void reload(struct server *server)
+{
+	if (server->shared.stopping)
+		return; /* READY=1 would take the place of STOPPING=1 */
+	service_reloading(server->service);
+	reseed_want(server->reseed, RESEED_REQUEST);
+	if (reseed_check(server->reseed, EPOCH_ALL) == 0)
+		log_info("reseeded on SIGHUP");
+	service_notify(server->service, "READY=1");
 }
 
 static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
@@ -237,13 +250,10 @@ static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
 		return;
 	}
 	while (read(watcher->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo != SIGHUP) {
+		if (info.ssi_signo == SIGHUP)
+			reload(server);
+		else
 			server_stop(server);
-			continue;
-		}
-		reseed_want(server->reseed, RESEED_REQUEST);
-		if (reseed_check(server->reseed, EPOCH_ALL) == 0)
-			log_info("reseeded on SIGHUP");
 	}
 }
 

@@ -1,5 +1,6 @@
 /*
- * Owns: the notification socket. May touch: NOTIFY_SOCKET, LISTEN_FDS, passed descriptors.
+ * Owns: the notification socket. May touch: NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC, passed
+ * descriptors, the monotonic clock.
  * Never does: block on the manager, or let its absence matter. The only file that includes
  * systemd headers. sd_notify(3) itself is not used by the service: it opens a socket for each
  * message, which the sandbox forbids, and can block on a manager that does not read. Only what
@@ -17,8 +18,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/log.h"
 
 /* A path, or an abstract name written with a leading '@' (sd_notify(3)). */
@@ -36,6 +39,22 @@ static bool notify_address(const char *name, struct sockaddr_un *addr, socklen_t
 		addr->sun_path[0] = '\0';
 	else
 		(*addr_bytes)++; /* the final NUL of a path */
+	return true;
+}
+
+/* One message a second must be enough, even if one is late. */
+#define SERVICE_WATCHDOG_MIN_US 3000000u
+
+static bool has_watchdog(void)
+{
+	uint64_t period_us;
+
+	if (sd_watchdog_enabled(0, &period_us) <= 0)
+		return false;
+	if (period_us < SERVICE_WATCHDOG_MIN_US)
+		log_warning("WatchdogSec= is too short for rngd, which answers once a second: give "
+			    "it %u or more",
+			    SERVICE_WATCHDOG_MIN_US / 1000000u);
 	return true;
 }
 
@@ -62,6 +81,7 @@ void service_init(struct service *service)
 		return;
 	}
 	service->notify_fd = fd;
+	service->watchdog = has_watchdog();
 }
 
 void service_deinit(struct service *service)
@@ -171,14 +191,22 @@ int service_passed_fds(void)
 	return n > 0 ? n : 0;
 }
 
+/* 0 or a negative errno: -EAGAIN and -ENOBUFS pass, others do not. */
+static int say(const struct service *service, const char *state)
+{
+	if (send(service->notify_fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
+
 void service_retry(struct service *service)
 {
-	const char *state = service->pending;
+	int err;
 
-	if (!state || service->notify_fd < 0)
+	if (!service->pending || service->notify_fd < 0)
 		return;
-	if (send(service->notify_fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
-	    (errno != EAGAIN && errno != ENOBUFS))
+	err = say(service, service->pending);
+	if (err != -EAGAIN && err != -ENOBUFS)
 		service->pending = NULL;
 }
 
@@ -188,6 +216,46 @@ void service_notify(struct service *service, const char *state)
 	service_retry(service);
 	if (service->pending && service->notify_fd >= 0)
 		log_warning("the service manager does not read; trying again each second");
+}
+
+static void show_status(struct service *service, const char *status)
+{
+	char state[sizeof("STATUS=") + SERVICE_STATUS_BYTES];
+	int64_t now_ms = clock_now_ms();
+
+	if (strncmp(status, service->status, sizeof(service->status) - 1) == 0 ||
+	    (service->status_at_ms != 0 && now_ms - service->status_at_ms < SERVICE_STATUS_MS))
+		return;
+	snprintf(state, sizeof(state), "STATUS=%.*s", (int)SERVICE_STATUS_BYTES - 1, status);
+	if (say(service, state) < 0)
+		return;
+	strcpy(service->status, state + strlen("STATUS="));
+	service->status_at_ms = now_ms;
+}
+
+void service_tick(struct service *service, const char *status)
+{
+	if (service->notify_fd < 0)
+		return;
+	service_retry(service);
+	/* Lost ones do not count: another comes in a second, long before the manager acts. */
+	if (service->watchdog)
+		(void)say(service, "WATCHDOG=1");
+	show_status(service, status);
+}
+
+void service_reloading(struct service *service)
+{
+	char state[64];
+	struct timespec now;
+
+	if (service->notify_fd < 0)
+		return;
+	/* Managers since 253 want the time, to tell this READY=1 from an earlier one. */
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
+		 (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	(void)say(service, state);
 }
 
 /* Longest message: a name of systemd's has 255 bytes at most. */

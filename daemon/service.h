@@ -5,11 +5,22 @@
 #ifndef DAEMON_SERVICE_H
 #define DAEMON_SERVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* Longest text of STATUS=, its final NUL included. */
+#define SERVICE_STATUS_BYTES 160u
+
+/* The manager tells others of each text, so it gets a new one no more often than this. */
+#define SERVICE_STATUS_MS 10000
 
 struct service {
 	int notify_fd;       /* connected to the manager's socket, or -1 */
 	const char *pending; /* the last message, while the manager has not taken it; or NULL */
+	bool watchdog;       /* the manager ends a service that falls silent */
+	char status[SERVICE_STATUS_BYTES]; /* what STATUS= said last */
+	int64_t status_at_ms;              /* when; 0: never */
 };
 
 /*
@@ -58,8 +69,21 @@ int service_passed_fds(void);
  */
 void service_notify(struct service *service, const char *state);
 
-/* Sends what is still pending, if anything. To be called now and then. */
+/* Sends what is still pending, if anything. */
 void service_retry(struct service *service);
+
+/*
+ * To be called by the loop once a second, and by nothing that could go on while the loop stands:
+ * sends what is pending, tells the watchdog that the loop turns, and shows status, one line, if it
+ * changed. Never blocks; what the manager does not take is said again the next time.
+ */
+void service_tick(struct service *service, const char *status);
+
+/*
+ * What a reload means to the manager: until READY=1 is said again, it is not done. A message that
+ * gets lost does no harm.
+ */
+void service_reloading(struct service *service);
 
 /*
  * For a process that the manager starts ahead of the service (ExecStartPre=), not for the service

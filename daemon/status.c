@@ -180,3 +180,17 @@ size_t status_text(void *owner, char *text, size_t size)
 	put_peers(&status, &server->peers);
 	return status.len;
 }
+
+/* In MiB, so that little traffic does not make a new line each time. */
+#define STATUS_MIB_SHIFT 20
+
+void status_line(const struct server *server, char *text, size_t size)
+{
+	snprintf(text, size,
+		 "%s; %zu connections, %llu MiB served, %llu reseeds, clone generation %llu",
+		 server->reseed->error ? "Refusing, as the last reseed failed" : "Serving",
+		 server->conn_count,
+		 (unsigned long long)(server->shared.bytes_served >> STATUS_MIB_SHIFT),
+		 (unsigned long long)server->reseed->count,
+		 (unsigned long long)server->reseed->epoch->generation);
+}

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/service.h"
@@ -70,7 +71,7 @@ static void drain(void)
 
 static void expect(const char *want)
 {
-	char got[64] = {0};
+	char got[SERVICE_STATUS_BYTES + 64] = {0};
 
 	ck_assert_int_gt(recv(manager, got, sizeof(got) - 1, 0), 0);
 	ck_assert_str_eq(got, want);
@@ -104,6 +105,133 @@ START_TEST(message_survives_a_full_queue)
 	expect("READY=1");
 	service_retry(&service);
 	ck_assert_int_eq(recv(manager, &(char){0}, 1, 0), -1);
+	service_deinit(&service);
+}
+END_TEST
+
+static void expect_nothing(void)
+{
+	ck_assert_int_eq(recv(manager, &(char){0}, 1, 0), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+}
+
+START_TEST(watchdog_hears_each_tick)
+{
+	struct service service;
+
+	setenv("WATCHDOG_USEC", "20000000", 1);
+	service_init(&service);
+	expect_nothing(); /* the loop does not turn yet */
+	for (int i = 0; i < 3; i++) {
+		service_tick(&service, "");
+		expect("WATCHDOG=1");
+		expect_nothing();
+	}
+	service_deinit(&service);
+}
+END_TEST
+
+/* No watchdog, one for another process, or one that nobody hears. */
+START_TEST(watchdog_of_others)
+{
+	static const char *const rows[][2] = {
+	    {NULL, NULL}, {"20000000", "1"}, {"0", NULL}, {"x", NULL}, {"-1", NULL}};
+	struct service service;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unsetenv("WATCHDOG_USEC");
+		unsetenv("WATCHDOG_PID");
+		if (rows[i][0])
+			setenv("WATCHDOG_USEC", rows[i][0], 1);
+		if (rows[i][1])
+			setenv("WATCHDOG_PID", rows[i][1], 1);
+		service_init(&service);
+		service_tick(&service, "");
+		expect_nothing();
+		service_deinit(&service);
+	}
+	unsetenv("NOTIFY_SOCKET");
+	setenv("WATCHDOG_USEC", "20000000", 1);
+	service_init(&service);
+	service_tick(&service, "a");
+	service_reloading(&service);
+	expect_nothing();
+}
+END_TEST
+
+/* Only if it changed, and not before the time has come. */
+START_TEST(status_is_bounded)
+{
+	struct service service;
+
+	service_init(&service);
+	service_tick(&service, "a");
+	expect("STATUS=a");
+	service_tick(&service, "b");
+	expect_nothing();
+	service.status_at_ms -= SERVICE_STATUS_MS;
+	service_tick(&service, "a");
+	expect_nothing();
+	service_tick(&service, "b");
+	expect("STATUS=b");
+	service_deinit(&service);
+}
+END_TEST
+
+START_TEST(long_status_is_cut)
+{
+	char text[4 * SERVICE_STATUS_BYTES], want[sizeof("STATUS=") + SERVICE_STATUS_BYTES];
+	struct service service;
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	snprintf(want, sizeof(want), "STATUS=%.*s", (int)SERVICE_STATUS_BYTES - 1, text);
+	service_init(&service);
+	service_tick(&service, text);
+	expect(want);
+	service.status_at_ms -= SERVICE_STATUS_MS;
+	service_tick(&service, text); /* the same, as far as it goes */
+	expect_nothing();
+	service_deinit(&service);
+}
+END_TEST
+
+/* A full queue takes nothing and holds nobody up; what is lost is said again. */
+START_TEST(tick_survives_a_full_queue)
+{
+	struct service service;
+
+	setenv("WATCHDOG_USEC", "20000000", 1);
+	fill_queue();
+	service_init(&service);
+	service_notify(&service, "READY=1");
+	service_tick(&service, "a");
+	service_reloading(&service);
+	drain();
+	service_tick(&service, "a");
+	expect("READY=1");
+	expect("WATCHDOG=1");
+	expect("STATUS=a");
+	expect_nothing();
+	service_deinit(&service);
+}
+END_TEST
+
+START_TEST(reloading_says_when)
+{
+	struct service service;
+	unsigned long long us, now_us;
+	char got[64] = {0};
+	struct timespec now;
+
+	service_init(&service);
+	service_reloading(&service);
+	ck_assert_int_gt(recv(manager, got, sizeof(got) - 1, 0), 0);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	now_us = (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
+	ck_assert_int_eq(sscanf(got, "RELOADING=1\nMONOTONIC_USEC=%llu", &us), 1);
+	ck_assert_uint_le(us, now_us);
+	ck_assert_uint_gt(us + 10000000, now_us);
 	service_deinit(&service);
 }
 END_TEST
@@ -381,6 +509,12 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, message_arrives);
 	tcase_add_test(tcase, message_survives_a_full_queue);
+	tcase_add_test(tcase, watchdog_hears_each_tick);
+	tcase_add_test(tcase, watchdog_of_others);
+	tcase_add_test(tcase, status_is_bounded);
+	tcase_add_test(tcase, long_status_is_cut);
+	tcase_add_test(tcase, tick_survives_a_full_queue);
+	tcase_add_test(tcase, reloading_says_when);
 	tcase_add_test(tcase, manager_goes);
 	tcase_add_test(tcase, without_a_manager);
 	tcase_add_test(tcase, passed_but_closed);

@@ -12,6 +12,11 @@ heard() {
 	grep -q "^$1" "$HEARD"
 }
 
+# heard_times MESSAGE COUNT - at least so often by now.
+heard_times() {
+	[ "$(grep -c "^$1" "$HEARD")" -ge "$2" ]
+}
+
 # refuses SAYING - started so, rngd ends by itself and says these words.
 refuses() {
 	timeout 10 "${RNGD_WRAP[@]}" "$RNGD" --socket "$TMP/unused" 2>"$TMP/err"
@@ -30,12 +35,34 @@ for notify in "$TMP/notify" "@rngd-test-$$"; do
 		# By then it is seeded, and behind its filter (which the sanitizers have too).
 		[ "$(cat "$HEARD")" = "READY=1 seccomp=2" ] || fail "first heard: $(cat "$HEARD")"
 		heard STOPPING && fail "STOPPING=1 before it was told"
+		wait_for 10 heard 'STATUS=Serving; ' || fail "no STATUS="
 		stop_rngd
 		wait_for 10 heard STOPPING=1 || fail "no STOPPING=1 by $notify"
-		[ "$(wc -l <"$HEARD")" -eq 2 ] || fail "heard: $(cat "$HEARD")"
+		[ "$(grep -vc '^STATUS=' "$HEARD")" -eq 2 ] || fail "heard: $(cat "$HEARD")"
 	done
 	[ ! -e "$SOCK.lock" ] || rm "$SOCK.lock"
 done
+
+# The watchdog hears of it while the loop turns, and not while it stands. SIGHUP is a reload.
+export WATCHDOG_USEC=20000000
+as_service "$TMP/notify" -
+rm -f "$SOCK" "$SOCK.lock"
+start_rngd
+unset WATCHDOG_USEC
+wait_for 20 heard_times WATCHDOG=1 3 || fail "the watchdog hears nothing: $(cat "$HEARD")"
+kill -STOP "$RNGD_PID"
+wait_for 10 grep -q '^State:.*T' "/proc/$RNGD_PID/status" || fail "it does not stand"
+before=$(grep -c '^WATCHDOG=1' "$HEARD")
+sleep 3 # three ticks that must not come
+kill -CONT "$RNGD_PID"
+[ "$(($(grep -c '^WATCHDOG=1' "$HEARD") - before))" -le 1 ] || fail "the watchdog hears a daemon that stands"
+wait_for 20 heard_times WATCHDOG=1 $((before + 2)) || fail "the watchdog hears nothing after a pause"
+kill -HUP "$RNGD_PID"
+wait_for 10 heard_times READY=1 2 || fail "no READY=1 after a reload"
+[ "$(grep -oE '^(READY|RELOADING|MONOTONIC_USEC)' "$HEARD" | xargs)" = "READY RELOADING MONOTONIC_USEC READY" ] ||
+	fail "a reload was told as: $(cat "$HEARD")"
+stop_rngd
+rm -f "$SOCK.lock"
 
 # A passed socket is used instead of --socket, and is left where it is.
 as_service - "$SOCK"
