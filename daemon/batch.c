@@ -75,8 +75,8 @@ static bool plan_status(struct batch *batch, const struct wire_request *req)
 
 	if (batch->frame_count > 0 || control_room(batch) < CONN_CONTROL_BYTES)
 		return false;
-	reply.body_bytes =
-	    (uint32_t)shared->status_text(shared->owner, (char *)body, RNGD_PROTO_STATUS_MAX_BYTES);
+	reply.body_bytes = (uint32_t)shared->status_text(shared->owner, batch->conn, (char *)body,
+							 RNGD_PROTO_STATUS_MAX_BYTES);
 	put_control(batch, &reply);
 	return true;
 }
@@ -232,6 +232,7 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 
 	*batch = (struct batch){
 	    .shared = conn->shared,
+	    .conn = conn,
 	    .progress = conn->progress,
 	    .bytes = conn->out_bytes,
 	    .control_bytes = conn->out_bytes,

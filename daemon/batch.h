@@ -17,6 +17,7 @@
 
 struct batch {
 	struct conn_shared *shared;
+	const struct conn *conn;       /* whose turn it is */
 	struct conn_progress progress; /* of the whole plan; after batch_sent(): what stands */
 	size_t bytes;                  /* in the scratch, all told */
 	size_t control_bytes;          /* of them, the first run */

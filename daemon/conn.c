@@ -105,6 +105,7 @@ static ssize_t send_page(const struct conn *conn, uint8_t *data, size_t len)
 static int conn_send(struct conn *conn, struct batch *batch, size_t *sent_bytes)
 {
 	uint8_t *scratch = conn->shared->scratch;
+	uint64_t requests;
 	ssize_t n = 0;
 
 	if (batch->bytes > 0) {
@@ -124,8 +125,10 @@ static int conn_send(struct conn *conn, struct batch *batch, size_t *sent_bytes)
 	conn->page_owed = batch->with_page && n == 0;
 	conn->page_asked = batch->page_asked || batch->with_page;
 	batch_sent(batch, (size_t)n);
+	requests = batch->progress.requests - conn->progress.requests;
 	conn->shared->bytes_served += batch->random_sent;
-	conn->shared->requests += batch->progress.requests - conn->progress.requests;
+	conn->shared->requests += requests;
+	quota_count(conn->user, requests, batch->random_sent);
 	conn->progress = batch->progress;
 	conn->frame_owed = batch->frame_owed;
 	conn->frame_generation = batch->generation;

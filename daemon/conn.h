@@ -75,8 +75,8 @@ struct conn_shared {
 	bool stopping; /* finish the frame begun, begin no other */
 	uint64_t requests;
 	uint64_t bytes_served;
-	/* Writes the status text, at most size bytes, and returns its length. */
-	size_t (*status_text)(void *owner, char *text, size_t size);
+	/* Writes the status text for this peer, at most size bytes, and returns its length. */
+	size_t (*status_text)(void *owner, const struct conn *conn, char *text, size_t size);
 	/* Called when a connection has ended: takes it out of the owner's list; conn is freed next.
 	 */
 	void (*ended)(void *owner, struct conn *conn);

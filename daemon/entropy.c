@@ -252,18 +252,35 @@ int entropy_gather(struct entropy *entropy, bool may_block, const struct entropy
 	return err;
 }
 
-bool entropy_dropped(const struct entropy *entropy, enum entropy_id id)
+/* 0: the row has no health test, or none that failed. */
+static int health_of(const struct entropy *entropy, enum entropy_id id)
 {
 	switch (id) {
 	case ENTROPY_ID_KERNEL:
-		return entropy->kernel.failed != 0;
+		return entropy->kernel.failed;
 	case ENTROPY_ID_RDSEED:
-		return entropy->rdseed.health.failed != 0;
+		return entropy->rdseed.health.failed;
 	case ENTROPY_ID_RDRAND:
-		return entropy->rdrand.health.failed != 0;
+		return entropy->rdrand.health.failed;
 	default:
-		return false;
+		return 0;
 	}
+}
+
+bool entropy_dropped(const struct entropy *entropy, enum entropy_id id)
+{
+	return health_of(entropy, id) != 0;
+}
+
+const char *entropy_why(const struct entropy *entropy, size_t i)
+{
+	int failed = health_of(entropy, entropy_sources[i].id);
+
+	if (entropy->states[i] == ENTROPY_ACTIVE)
+		return NULL;
+	if (failed)
+		return health_error(failed);
+	return entropy->states[i] == ENTROPY_ABSENT ? "this machine has none" : "it did not answer";
 }
 
 const char *entropy_name(size_t i)

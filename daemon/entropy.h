@@ -87,6 +87,12 @@ int entropy_gather(struct entropy *entropy, bool may_block, const struct entropy
 /* A health test failed: the source is out until the daemon starts anew. false for other ids. */
 bool entropy_dropped(const struct entropy *entropy, enum entropy_id id);
 
+/*
+ * Why row i gave nothing at the last gathering, in words for people: no double quotes, no
+ * backslashes. NULL: it did. Static storage.
+ */
+const char *entropy_why(const struct entropy *entropy, size_t i);
+
 /* Name of row i ("kernel", "rdseed", ...), i below ENTROPY_SOURCES. */
 const char *entropy_name(size_t i);
 

@@ -219,12 +219,38 @@ void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_byte
 		user->balance = least;
 }
 
+void quota_count(struct quota_user *user, uint64_t requests, uint64_t random_bytes)
+{
+	user->requests += requests;
+	user->bytes += random_bytes;
+}
+
+size_t quota_busiest(const struct quota *quota, const struct quota_user **most, size_t max)
+{
+	size_t count = 0, at;
+
+	for (size_t i = 0; i < QUOTA_BUCKETS; i++) {
+		const struct quota_user *user;
+
+		for (user = quota->buckets[i]; user; user = user->next) {
+			if (count == max && (max == 0 || most[max - 1]->bytes >= user->bytes))
+				continue;
+			at = count < max ? count++ : max - 1;
+			for (; at > 0 && most[at - 1]->bytes < user->bytes; at--)
+				most[at] = most[at - 1];
+			most[at] = user;
+		}
+	}
+	return count;
+}
+
 void quota_wait(struct quota *quota, struct quota_user *user, struct list_link *waiter, bool large)
 {
 	list_append(large ? &user->large : &user->small, waiter);
 	if (list_empty(&user->busy))
 		list_append(&quota->busy, &user->busy);
 	quota->waits++;
+	user->waits++;
 }
 
 void quota_unwait(struct quota_user *user, struct list_link *waiter)

@@ -97,6 +97,10 @@ struct quota_user {
 	uint64_t pass;        /* the last in which it had a turn */
 	uint64_t pass_cost;   /* of its turns in that pass */
 	uint64_t looked_pass; /* the last in which quota_next() had no more for it */
+	/* Since this entry was made: what STATUS shows of the user. */
+	uint64_t requests; /* answered */
+	uint64_t bytes;    /* random ones that were taken */
+	uint64_t waits;    /* turns put off */
 };
 
 struct quota {
@@ -141,6 +145,15 @@ enum quota_turn quota_may(const struct quota *quota, struct quota_user *user, in
  */
 void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_bytes,
 		  size_t made_bytes, int64_t now_ms, uint64_t pass);
+
+/* What was answered to this user, for the record alone. */
+void quota_count(struct quota_user *user, uint64_t requests, uint64_t random_bytes);
+
+/*
+ * The users that took most bytes, the first of them first, into most[0] to most[max - 1]. How many
+ * there are. Valid until one of them leaves.
+ */
+size_t quota_busiest(const struct quota *quota, const struct quota_user **most, size_t max);
 
 /* Puts a connection of user at the end of its queue: those that need QUOTA_LARGE, or the others. */
 void quota_wait(struct quota *quota, struct quota_user *user, struct list_link *waiter, bool large);

@@ -333,6 +333,7 @@ int server_init(struct server *server, const struct server_setup *setup)
 	memset(server, 0, sizeof(*server));
 	server->signal_watcher.fd = -1;
 	server->started_at_ms = clock_now_ms();
+	server->facts.started_by = geteuid();
 	server->pause_logged_at_ms = -SERVER_PAUSE_LOG_MS;
 	server->reseed = setup->reseed;
 	server->service = setup->service;

@@ -52,6 +52,7 @@ struct server_facts {
 	bool exec_refused; /* by the kernel, besides the filter */
 	bool seccomp;
 	unsigned uid;
+	unsigned started_by; /* the user, before privileges were dropped */
 };
 
 struct server {

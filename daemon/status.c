@@ -1,6 +1,6 @@
 /*
  * Owns: nothing. May touch: counters and facts of the server, read only.
- * Never does: show a byte of the generator, or anything that only one peer may know.
+ * Never does: show a byte of the generator, or to one user what another asks for.
  */
 #include "daemon/status.h"
 
@@ -53,6 +53,15 @@ static void put_string(struct status *status, const char *name, const char *valu
 	put(status, "%s=\"%s\"\n", name, value);
 }
 
+/*
+ * The user who started the daemon, and not the one it runs as: that may be "nobody", whom it shares
+ * with others.
+ */
+static bool sees_all(const struct server *server, const struct conn *conn)
+{
+	return conn->control || conn->user->uid == 0 || conn->user->uid == server->facts.started_by;
+}
+
 static void put_reseed(struct status *status, const struct reseed *reseed)
 {
 	const char *refusal = reseed_refuses(reseed);
@@ -61,8 +70,6 @@ static void put_reseed(struct status *status, const struct reseed *reseed)
 	put_string(status, "reseed.last_reason", reseed->last_reason);
 	put_number(status, "reseed.age_ms", (uint64_t)reseed_age_ms(reseed));
 	put_number(status, "reseed.interval_ms", (uint64_t)reseed->interval_ms);
-	put_number(status, "reseed.output_bytes", reseed->bytes_since_seed);
-	put_number(status, "reseed.restarts", reseed->restarts);
 	put_number(status, "reseed.failures", reseed->failures);
 	put_string(status, "reseed.error", refusal ? refusal : "none");
 }
@@ -80,7 +87,25 @@ static void put_sources(struct status *status, const struct entropy *entropy)
 
 		snprintf(name, sizeof(name), "source.%s", entropy_name(i));
 		put_string(status, name, states[entropy->states[i]]);
+		if (entropy_why(entropy, i))
+			put(status, "%s.why=\"%s\"\n", name, entropy_why(entropy, i));
 	}
+}
+
+/* The clone that began the present generation; it may be from before the daemon's start. */
+static void put_last_clone(struct status *status, const struct epoch_page *page)
+{
+	struct epoch_page_event event;
+	struct timespec now;
+	uint64_t now_ns;
+
+	if (!epoch_page_last_event(page, &event))
+		return;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	put_string(status, "epoch.clone_by", epoch_page_notifier_name(event.notifier));
+	put_number(status, "epoch.clone_age_ms",
+		   now_ns > event.boottime_ns ? (now_ns - event.boottime_ns) / 1000000 : 0);
 }
 
 static void put_epoch(struct status *status, const struct server *server)
@@ -94,6 +119,7 @@ static void put_epoch(struct status *status, const struct server *server)
 	put_string(status, "epoch.mover", epoch->mover);
 	put_number(status, "epoch.bumps", epoch->bumps);
 	put_flag(status, "epoch.kernel_reseeded", !epoch_follows(epoch));
+	put_last_clone(status, page);
 }
 
 static void put_detectors(struct status *status, const struct epoch *epoch)
@@ -133,7 +159,7 @@ static void put_protection(struct status *status, const struct server *server)
 	put_number(status, "sandbox.uid", facts->uid);
 }
 
-static void put_peers(struct status *status, const struct peers *peers)
+static void put_limits(struct status *status, const struct peers *peers)
 {
 	const struct quota *quota = &peers->quota;
 	const struct deadlines *deadlines = &peers->deadlines;
@@ -144,6 +170,33 @@ static void put_peers(struct status *status, const struct peers *peers)
 	put_number(status, "limit.request_ms", (uint64_t)deadlines->after_ms[DEADLINE_REQUEST]);
 	put_number(status, "limit.reply_ms", (uint64_t)deadlines->after_ms[DEADLINE_REPLY]);
 	put_number(status, "limit.idle_ms", (uint64_t)deadlines->after_ms[DEADLINE_IDLE]);
+}
+
+static void put_caller(struct status *status, const struct conn *conn, bool all)
+{
+	const struct quota_user *user = conn->user;
+
+	put_number(status, "caller.uid", user->uid);
+	put_number(status, "caller.connections", user->connections);
+	put_number(status, "caller.requests", user->requests);
+	put_number(status, "caller.bytes", user->bytes);
+	put_number(status, "caller.turns_put_off", user->waits);
+	put_flag(status, "caller.sees_all", all);
+}
+
+/* What moves with what anybody asks for. */
+static void put_totals(struct status *status, const struct server *server)
+{
+	const struct quota *quota = &server->peers.quota;
+	const struct deadlines *deadlines = &server->peers.deadlines;
+
+	put_number(status, "reseed.output_bytes", server->reseed->bytes_since_seed);
+	put_number(status, "reseed.restarts", server->reseed->restarts);
+	put_number(status, "server.connections", server->conn_count);
+	put_number(status, "server.accepted", server->accepted);
+	put_number(status, "server.accept_pauses", server->accept_pauses);
+	put_number(status, "served.requests", server->shared.requests);
+	put_number(status, "served.bytes", server->shared.bytes_served);
 	put_number(status, "peers.uids", quota->users);
 	put_number(status, "peers.refused", quota->refused_all);
 	put_number(status, "peers.refused_uid", quota->refused_uid);
@@ -153,9 +206,26 @@ static void put_peers(struct status *status, const struct peers *peers)
 	put_number(status, "peers.idle_timeouts", deadlines->expired[DEADLINE_IDLE]);
 }
 
-size_t status_text(void *owner, char *text, size_t size)
+static void put_users(struct status *status, const struct quota *quota)
+{
+	const struct quota_user *users[STATUS_USERS];
+	size_t count = quota_busiest(quota, users, STATUS_USERS);
+
+	for (size_t i = 0; i < count; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "user.uid%u", users[i]->uid);
+		put(status, "%s.connections=%u\n", name, users[i]->connections);
+		put(status, "%s.requests=%llu\n", name, (unsigned long long)users[i]->requests);
+		put(status, "%s.bytes=%llu\n", name, (unsigned long long)users[i]->bytes);
+		put(status, "%s.turns_put_off=%llu\n", name, (unsigned long long)users[i]->waits);
+	}
+}
+
+size_t status_text(void *owner, const struct conn *conn, char *text, size_t size)
 {
 	const struct server *server = owner;
+	const bool all = sees_all(server, conn);
 	struct status status = {.text = text, .size = size};
 	struct timespec now;
 
@@ -172,12 +242,12 @@ size_t status_text(void *owner, char *text, size_t size)
 	put_epoch(&status, server);
 	put_detectors(&status, server->reseed->epoch);
 	put_protection(&status, server);
-	put_number(&status, "server.connections", server->conn_count);
-	put_number(&status, "server.accepted", server->accepted);
-	put_number(&status, "server.accept_pauses", server->accept_pauses);
-	put_number(&status, "served.requests", server->shared.requests);
-	put_number(&status, "served.bytes", server->shared.bytes_served);
-	put_peers(&status, &server->peers);
+	put_limits(&status, &server->peers);
+	put_caller(&status, conn, all);
+	if (all) {
+		put_totals(&status, server);
+		put_users(&status, &server->peers.quota);
+	}
 	return status.len;
 }
 

@@ -30,9 +30,10 @@ struct peer {
 	size_t requests_bytes;
 };
 
-static size_t fake_status(void *owner, char *text, size_t size)
+static size_t fake_status(void *owner, const struct conn *conn, char *text, size_t size)
 {
 	(void)owner;
+	ck_assert_ptr_nonnull(conn);
 	memset(text, 's', size);
 	return size; /* the longest there can be */
 }

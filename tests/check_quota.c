@@ -405,6 +405,34 @@ START_TEST(many_uids)
 }
 END_TEST
 
+/* What STATUS shows: each user's own, and who took most, first. */
+START_TEST(who_took_most)
+{
+	struct quota_user *users[6];
+	const struct quota_user *most[3];
+
+	start(1000, 1000, 0);
+	ck_assert_uint_eq(quota_busiest(&quota, most, 3), 0);
+	for (uid_t uid = 1; uid <= 5; uid++) {
+		users[uid] = entered(uid, 0);
+		quota_count(users[uid], uid, uid * 100);
+		ck_assert_uint_eq(quota_busiest(&quota, most, 3), uid < 3 ? uid : 3);
+		ck_assert_ptr_eq(most[0], users[uid]);
+	}
+	quota_count(users[2], 1, 1000);
+	ck_assert_uint_eq(quota_busiest(&quota, most, 3), 3);
+	ck_assert_ptr_eq(most[0], users[2]);
+	ck_assert_ptr_eq(most[1], users[5]);
+	ck_assert_ptr_eq(most[2], users[4]);
+	ck_assert_uint_eq(users[2]->requests, 3);
+	ck_assert_uint_eq(users[2]->bytes, 1200);
+	ck_assert_uint_eq(quota_busiest(&quota, most, 0), 0);
+	quota_leave(&quota, users[2], 0);
+	ck_assert_uint_eq(quota_busiest(&quota, most, 3), 3);
+	ck_assert_ptr_eq(most[0], users[5]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("quota");
@@ -415,6 +443,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, NULL, teardown);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, one_uid_has_its_share);
+	tcase_add_test(tcase, who_took_most);
 	tcase_add_test(tcase, nobody_has_more_than_is_left);
 	tcase_add_test(tcase, one_place_is_given);
 	tcase_add_test(tcase, root_and_control_always_get_in);

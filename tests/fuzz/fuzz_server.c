@@ -423,11 +423,12 @@ void epoch_bump(struct epoch *epoch, const void *bytes, size_t len)
 
 /* ---------------------------------------------------------------- the connection */
 
-static size_t status_text(void *owner, char *text, size_t size)
+static size_t status_text(void *owner, const struct conn *conn, char *text, size_t size)
 {
 	size_t len = run.choice & CHOICE_LONG_STATUS ? size : STATUS_SHORT;
 
 	(void)owner;
+	FUZZ_CHECK(conn == run.conn);
 	FUZZ_CHECK(size == RNGD_PROTO_STATUS_MAX_BYTES);
 	memset(text, 's', len);
 	return len;
