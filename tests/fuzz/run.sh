@@ -53,7 +53,11 @@ recipe() {
 		longest=1024
 		;;
 	size) files='client/size.c' longest=128 ;;
-	status) files='client/cmd_status.c' also='client/size.c' calls=isatty longest=20000 ;;
+	status)
+		files='client/cmd_status.c client/fields.c client/show.c'
+		also='client/lines.c client/size.c'
+		calls=isatty longest=20000
+		;;
 	*) return 1 ;;
 	esac
 }

@@ -112,7 +112,7 @@ done
 
 # status shows all that is new, for people and for programs.
 cli status >"$TMP/text"
-for line in '^epoch$' '^detector$' '^  vmgenid state +active$' '^  look again +[0-9]+$'; do
+for line in '^Clone detectors$' '^  vmgenid +active ' '^  clones +generation [0-9]+; last clone ' 'look again [0-9]+'; do
 	grep -qE "$line" "$TMP/text" || fail "status has no line $line"
 done
 cli status --json >"$TMP/json" || fail "status --json"
