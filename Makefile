@@ -173,7 +173,7 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_show
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
-TEST_TOOLS = $(addprefix $(B)/tests/,load inject hold_fds notify_listen page_reader stir hostile faults callers)
+TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers)
 TEST_SUPPORT = tests/support.o
 
 CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
@@ -208,7 +208,7 @@ variants:
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/badvector \
 		RNGD_DEFS='-DRNGD_TEST_BAD_VECTOR=\"portable\"' $(BUILD)/badvector/rngd
 
-.PHONY: check check-now check-asan check-ubsan check-tsan check-load check-stats check-cross check-vm fuzz-smoke fuzz
+.PHONY: check check-now check-asan check-ubsan check-tsan check-load soak check-stats check-cross check-vm check-boot fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
 	+@$(MAKE) --no-print-directory check-now
@@ -242,8 +242,16 @@ LOAD_SECONDS ?= 60
 check-load: all $(TEST_TOOLS) ## 64 clients for 60 s (LOAD_SECONDS=), random ones killed
 	@BUILD=$(B) LOAD_SECONDS=$(LOAD_SECONDS) bash tests/system/060-load.sh
 
+soak: TIME = 30m
+soak: all $(TEST_TOOLS) ## everything at once for TIME= (30m): nothing may fail, no descriptor or memory be lost
+	@BUILD=$(B) TIME=$(TIME) bash tests/soak.sh
+
 check-vm: all ## clones of real machines under QEMU, every kernel and scenario (about 12 minutes)
 	@BUILD=$(B) bash tests/vm/run.sh full
+
+check-boot: all ## boot a Debian root with systemd under QEMU and use rngd there (about 4 minutes)
+	@sh tests/need.sh mmdebstrap
+	@BUILD=$(B) bash tests/boot/run.sh
 
 fuzz-smoke: ## fuzz every parser, a minute in all
 	@sh tests/need.sh $(PKGS_FUZZ)

@@ -191,6 +191,7 @@ START_TEST(unknown_names_are_said)
 		expect(text, rows[i].words);
 		free(text);
 	}
+	expect("sandbox.landlock=0\n", "  sandbox       missing landlock\n");
 	expect("moon=1\n", "Other\n  moon          1\n");
 }
 END_TEST

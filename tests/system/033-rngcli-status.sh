@@ -134,6 +134,11 @@ done
 [ "$(status_value server.accepted)" -gt $((accepted + 16)) ] || fail "root does not see who was accepted"
 grep -q "\"caller.uid\": $CALLER" "$TMP/after" || fail "the caller is not told of itself"
 
+# Nor is more shown to the user the daemon runs as, which may be "nobody".
+runs_as=$(status_value sandbox.uid)
+as "$runs_as" "$RNGCLI" --socket "$SOCK" status --json >"$TMP/json" || fail "status as $runs_as: status $?"
+schema "$TMP/json" all
+
 # Its own, it sees: 5 connections are held beside the one that asks.
 as $CALLER "$BUILD/tests/hostile" "$SOCK" held 3 5 >"$TMP/held" &
 held=$!
