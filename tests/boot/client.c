@@ -1,11 +1,11 @@
 /*
- * client - a program that keeps one connection to rngd through the library and asks again and again.
- * Owns: its handle. May touch: the daemon's socket. Never does: excuse an error.
+ * client - a program that keeps one connection to rngd through the library and asks again and
+ * again. Owns: its handle. May touch: the daemon's socket. Never does: excuse an error.
  *
  *	client FILE
  *
- * Asks for 32 bytes every 20 ms until SIGTERM. FILE is made when the first have come. Prints one line at its
- * end: requests, errors, the longest wait in milliseconds. Exits 1 after an error.
+ * Asks for 32 bytes every 20 ms until SIGTERM. FILE is made when the first have come. Prints one
+ * line at its end: requests, errors, the longest wait in milliseconds. Exits 1 after an error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* One request; sets *waited_ms. 0, or a negative errno value, also when the bytes are those of the last one. */
+/* Sets *waited_ms. 0, or a negative errno value; the bytes of the last request again are one. */
 static int ask(struct rngclient *rng, uint8_t last[REQUEST_BYTES], int64_t *waited_ms)
 {
 	uint8_t bytes[REQUEST_BYTES];
@@ -73,10 +73,14 @@ int main(int argc, char **argv)
 			errors++;
 			fprintf(stderr, "client: request %lu: %s\n", requests, strerror(-err));
 		}
-		if (requests == 1 && (fd = open(argv[1], O_CREAT | O_WRONLY | O_CLOEXEC, 0644)) >= 0)
-			close(fd);
+		if (requests == 1) {
+			fd = open(argv[1], O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+			if (fd >= 0)
+				close(fd);
+		}
 	} while (sigtimedwait(&ends, NULL, &pause) != SIGTERM);
 	rngclient_close(rng);
-	printf("requests %lu errors %lu longest_ms %lld\n", requests, errors, (long long)longest_ms);
+	printf("requests %lu errors %lu longest_ms %lld\n", requests, errors,
+	       (long long)longest_ms);
 	return errors != 0;
 }

@@ -46,7 +46,7 @@ make_base() {
 
 # Modules where modprobe looks for them, for the kernel of that package.
 add_modules() {
-	local kernel=$1 release module
+	local kernel=$1 release
 	release=$(sed 's/^linux-image-//' "$VM/kernels/$kernel/package")
 	mkdir -p "$LAYER/usr/lib/modules/$release/kernel"
 	cp "$VM/kernels/$kernel/modules/"*.ko "$LAYER/usr/lib/modules/$release/kernel/" || fail "no modules for $kernel"

@@ -10,15 +10,15 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/vm/clone.sh
 
 KERNEL=generic-6.1
-BEFORE="start user privilege detectors page shown activation reload bump restart enable security"
-AFTER="kills watchdog stop broken journal"
+BEFORE=(start user privilege detectors page shown activation reload bump restart enable security)
+AFTER=(kills watchdog stop broken journal)
 BOOT=$BUILD/boot
 RUN=$BOOT/run
 LOG=$BOOT/log
 VM_MEMORY_MB=512
-VM_LIMIT_S=300
+VM_LIMIT_S=600
 # A step of its own length at most; every wait inside one is shorter.
-VM_WAIT_S=150
+VM_WAIT_S=240
 passed=0 failed=0 skipped=0
 began=$SECONDS
 
@@ -65,7 +65,10 @@ step() {
 	grep '^|' "$RUN/answer" >"$RUN/text"
 	verdict=$(grep -E "^(ok|FAIL|SKIP) $name: " "$RUN/answer" | tail -n 1)
 	word=${verdict%% *}
-	[ -n "$verdict" ] || { word=FAIL && verdict="FAIL $name: no answer: $(cat "$RUN/error")"; }
+	if [ -z "$verdict" ]; then
+		word=FAIL
+		verdict="FAIL $name: no answer: $(tail -n 1 "$RUN/error")"
+	fi
 	count "$word"
 	printf '%-4s %-12s %s [%d s]\n' "$word" "$name" "${verdict#*: }" $((SECONDS - begun)) | tee -a "$LOG"
 	cat "$RUN/text" >>"$LOG"
@@ -79,7 +82,7 @@ steps() {
 	local dir=$1 name
 	shift
 	for name in "$@"; do
-		step "$dir" "$name" || { judge machine "it is gone: $(tail -n 1 "$dir/con")" "after $name" && return 1; }
+		step "$dir" "$name" || { judge machine "no answer any more" "$(tail -n 1 "$dir/con" | tr -d '\r')" && return 1; }
 	done
 }
 
@@ -136,12 +139,12 @@ mkdir -p "$RUN"
 boot
 if [ $# -gt 0 ]; then
 	steps "$RUN/first" "$@"
-elif ! steps "$RUN/first" $BEFORE; then
+elif ! steps "$RUN/first" "${BEFORE[@]}"; then
 	:
 elif ! clone; then
 	judge clone "the machine could not be cloned" "$(tail -n 1 "$RUN"/*/qmp.log | cut -c 1-200)"
 else
-	steps "$RUN/one" $AFTER
+	steps "$RUN/one" "${AFTER[@]}"
 fi
 echo "NOTE: Debian 12 booted with systemd: $passed as expected, $failed not, $skipped skipped, $((SECONDS - began)) s"
 [ "$failed" -eq 0 ]
