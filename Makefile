@@ -208,7 +208,7 @@ variants:
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/badvector \
 		RNGD_DEFS='-DRNGD_TEST_BAD_VECTOR=\"portable\"' $(BUILD)/badvector/rngd
 
-.PHONY: check check-now check-asan check-ubsan check-tsan check-load soak check-stats check-cross check-vm check-boot fuzz-smoke fuzz
+.PHONY: check check-now check-asan check-ubsan check-tsan check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
 	+@$(MAKE) --no-print-directory check-now
@@ -248,6 +248,9 @@ soak: all $(TEST_TOOLS) ## everything at once for TIME= (30m): nothing may fail,
 
 check-vm: all ## clones of real machines under QEMU, every kernel and scenario (about 12 minutes)
 	@BUILD=$(B) bash tests/vm/run.sh full
+
+check-units: tests ## the units under a real systemd in namespaces of its own
+	@BUILD=$(B) bash tests/boot/units.sh
 
 check-boot: all ## boot a Debian root with systemd under QEMU and use rngd there (about 4 minutes)
 	@sh tests/need.sh mmdebstrap

@@ -1,8 +1,8 @@
 #!/bin/bash
-# 085-systemd - the units as installed, under a real systemd that is process 1 of namespaces of its own:
+# units - the units as installed, under a real systemd that is process 1 of namespaces of its own:
 # status, reload, watchdog, a storm of crashes, starts that cannot succeed, what the journal explains.
 set -u
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../system/lib.sh"
 [ -z "$SAN" ] || skip "a sanitizer build is not for installing"
 [ "$(id -u)" -eq 0 ] || skip "only root can start a systemd"
 for tool in unshare nsenter findmnt journalctl systemctl; do
