@@ -88,6 +88,11 @@ void log_init(void)
 	close(fd);
 }
 
+bool log_has_journal(void)
+{
+	return journal_fd >= 0;
+}
+
 /* A socket (the journal's) must not block either, and has no description of ours to be had. */
 static void write_line(const char *line, size_t len)
 {

@@ -12,6 +12,8 @@
 #ifndef DAEMON_LOG_H
 #define DAEMON_LOG_H
 
+#include <stdbool.h>
+
 #define LOG_LINE_BYTES 512u
 
 /* syslog(3) priorities */
@@ -57,6 +59,9 @@ void log_limit(void);
 
 /* As many lines as are asked for again; says first how many were not shown. */
 void log_unlimit(void);
+
+/* Do events go to the journal's own socket? */
+bool log_has_journal(void);
 
 /* Once a second or so: says how many lines were not shown, if any. */
 void log_tick(void);

@@ -345,7 +345,10 @@ int main(int argc, char **argv)
 		return err ? EXIT_FAILURE : EXIT_SUCCESS;
 	}
 	daemon_stop(&daemon);
-	log_event(LOG_EVENT_NOT_STARTED, LOG_LEVEL_ERROR,
-		  "rngd did not start; the line before says why");
+	/* For the journal's reader, who may look for it by its id; on stderr the one line is
+	 * enough. */
+	if (log_has_journal())
+		log_event(LOG_EVENT_NOT_STARTED, LOG_LEVEL_ERROR,
+			  "rngd did not start; the line before says why");
 	return EXIT_FAILURE;
 }
