@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "daemon/conn.h"
+#include "daemon/peers.h"
 #include "daemon/reseed.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -368,6 +369,40 @@ void ev_io_stop(struct ev_loop *loop, ev_io *watcher)
 	watcher->active = 0;
 }
 
+/* Each turn in a pass of its own: what waits for the next is quota's own test. */
+unsigned int ev_iteration(struct ev_loop *loop)
+{
+	static unsigned int pass;
+
+	(void)loop;
+	return ++pass;
+}
+
+/* ---------------------------------------------------------------- in place of the crowd */
+
+static struct peers peers;
+
+void peers_waits(struct peers *waiting)
+{
+	(void)waiting;
+	FUZZ_CHECK(!"nobody is to wait");
+}
+
+/* One user without a rate and without deadlines; made once, so that a run stays cheap. */
+static struct quota_user *enter(void)
+{
+	static const int64_t for_ever[DEADLINE_STATES];
+	static const struct quota_limits limits = {.connections = 8, .connections_per_uid = 8};
+	struct quota_user *user;
+
+	if (!peers.quota.buckets) {
+		FUZZ_CHECK(quota_init(&peers.quota, &limits) == 0);
+		deadlines_init(&peers.deadlines, for_ever, 0);
+	}
+	FUZZ_CHECK(quota_enter(&peers.quota, 1000, QUOTA_ANYBODY, 0, &user) == 0);
+	return user;
+}
+
 /* ---------------------------------------------------------------- in place of the generator */
 
 int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generation)
@@ -508,7 +543,8 @@ static void start(const uint8_t *data, size_t size)
 	run.shared.status_text = status_text;
 	run.shared.ended = ended;
 	run.shared.owner = &run;
-	run.conn = conn_new(&run.shared, FUZZ_FD, 0, run.choice & CHOICE_CONTROL);
+	run.shared.peers = &peers;
+	run.conn = conn_new(&run.shared, FUZZ_FD, enter(), run.choice & CHOICE_CONTROL);
 	FUZZ_CHECK(run.conn);
 }
 

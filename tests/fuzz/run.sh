@@ -29,7 +29,7 @@ recipe() {
 	case $1 in
 	server)
 		files='daemon/conn.c daemon/batch.c daemon/request.c proto/wire.c'
-		also='host/secmem.c'
+		also='host/secmem.c daemon/quota.c daemon/deadline.c'
 		calls='recvmsg send sendmsg close'
 		longest=20000
 		;;
