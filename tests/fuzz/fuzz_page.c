@@ -38,11 +38,12 @@ static struct {
 /* ---------------------------------------------------------------- in place of the rest of the
  * daemon */
 
-void log_line(enum log_level level, const char *format, ...)
+void log_event(enum log_event event, enum log_level level, const char *format, ...)
 {
 	char line[LOG_LINE_BYTES];
 	va_list args;
 
+	(void)event;
 	(void)level;
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
