@@ -31,7 +31,7 @@ static void give(const struct server *server, const struct server_setup *setup,
 	policy_give(given, POLICY_FD_PREAD, detectors[EPOCH_ROW_VMCLOCK].fd);
 	policy_give(given, POLICY_FD_PREAD, detectors[EPOCH_ROW_SOURCE].fd);
 	policy_give(given, POLICY_FD_PAGE, page->fd);
-	given->handler = !server->fds_refused; /* see guard_linger() */
+	given->handler = !server->fds_refused; /* see signals_guard_linger() */
 }
 
 /* 0 or a negative errno after a log line. */

@@ -4,8 +4,6 @@
  */
 #include "daemon/epoch_since.h"
 
-#include <time.h>
-
 #include "daemon/clock.h"
 #include "daemon/epoch_file.h"
 
@@ -60,16 +58,13 @@ void epoch_since_done(struct epoch *epoch)
 void epoch_since_follow(struct epoch *epoch)
 {
 	struct epoch_page_event last;
-	struct timespec now;
 	int64_t age_ms;
 
 	if (!epoch_page_last_event(epoch->file->page, &last))
 		return;
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	age_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 -
-		 (int64_t)(last.boottime_ns / 1000000);
+	age_ms = clock_boot_age_ms(last.boottime_ns);
 	if (age_ms >= EPOCH_FOLLOW_MS)
 		return;
-	epoch->follow_until_ms = clock_now_ms() + EPOCH_FOLLOW_MS - (age_ms > 0 ? age_ms : 0);
+	epoch->follow_until_ms = clock_now_ms() + EPOCH_FOLLOW_MS - age_ms;
 	epoch->twin = epoch_is_shared(last.notifier);
 }

@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "daemon/clock.h"
 #include "daemon/epoch_file.h"
 #include "daemon/server.h"
 
@@ -96,16 +96,11 @@ static void put_sources(struct status *status, const struct entropy *entropy)
 static void put_last_clone(struct status *status, const struct epoch_page *page)
 {
 	struct epoch_page_event event;
-	struct timespec now;
-	uint64_t now_ns;
 
 	if (!epoch_page_last_event(page, &event))
 		return;
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	put_string(status, "epoch.clone_by", epoch_page_notifier_name(event.notifier));
-	put_number(status, "epoch.clone_age_ms",
-		   now_ns > event.boottime_ns ? (now_ns - event.boottime_ns) / 1000000 : 0);
+	put_number(status, "epoch.clone_age_ms", (uint64_t)clock_boot_age_ms(event.boottime_ns));
 }
 
 static void put_epoch(struct status *status, const struct server *server)
@@ -227,15 +222,11 @@ size_t status_text(void *owner, const struct conn *conn, char *text, size_t size
 	const struct server *server = owner;
 	const bool all = sees_all(server, conn);
 	struct status status = {.text = text, .size = size};
-	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	put_string(&status, "version", RNGD_VERSION);
 	put_string(&status, "state", reseed_refuses(server->reseed) ? "refusing" : "serving");
 	put_number(&status, "generation", server->reseed->epoch->generation);
-	put_number(
-	    &status, "uptime_ms",
-	    (uint64_t)((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - server->started_at_ms));
+	put_number(&status, "uptime_ms", (uint64_t)(clock_now_ms() - server->started_at_ms));
 	put_string(&status, "keystream", server->facts.keystream);
 	put_reseed(&status, server->reseed);
 	put_sources(&status, &server->reseed->entropy);
