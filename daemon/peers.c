@@ -13,7 +13,7 @@
 #include "daemon/conn.h"
 #include "daemon/log.h"
 
-#define PEERS_EXPIRE_BURST   256
+#define PEERS_EXPIRE_BURST   16
 #define PEERS_REFUSAL_LOG_MS 10000
 
 static uint64_t pass_of(const struct peers *peers)
