@@ -65,6 +65,9 @@ extern "C" {
 #define RNGCLIENT_BUMP_MIN_BYTES 32
 #define RNGCLIENT_BUMP_MAX_BYTES 1024
 
+/* What rngclient_contribute() takes at most, in bytes. */
+#define RNGCLIENT_CONTRIBUTE_MAX_BYTES 1024
+
 struct rngclient; /* one connection to the daemon; opaque */
 
 /*
@@ -234,7 +237,117 @@ int rngclient_epoch_info(struct rngclient *client,
  */
 int rngclient_epoch_file(const char *path, struct rngclient_epoch *epoch) RNGCLIENT_MUST_CHECK;
 
-/* Closes the connection and frees the handle. NULL is allowed. errno is left alone. */
+/* ---------------------------------------------------------------- events: acting on a clone */
+
+/*
+ * What became known of a clone. The caller sets size. Later versions of the library may add fields
+ * at the end.
+ */
+struct rngclient_event {
+	size_t size;          /* in: sizeof(struct rngclient_event) */
+	uint64_t generation;  /* clone generation that it began: what is to be acknowledged */
+	uint64_t realtime_ns; /* when it was noticed, CLOCK_REALTIME; 0: not known */
+	uint64_t boottime_ns; /* CLOCK_BOOTTIME */
+	uint32_t notifier;    /* who noticed, a number of the protocol document */
+	char notifier_name[20];
+	uint8_t id[16]; /* random, for this event alone; all zero: not known */
+};
+
+/*
+ * Subscribes the handle to clone events, over a connection of its own, and returns a descriptor
+ * that is readable (poll, select, epoll, any event loop) whenever rngclient_event_next() should be
+ * called: an event came, or the connection needs care. It stays the same descriptor until
+ * rngclient_close(), also over restarts of the daemon; it is close-on-exec, belongs to the handle,
+ * and is to be polled and nothing else. Called again it returns the same one.
+ *
+ * Events that happen after this call returned are not missed, whatever becomes of the daemon
+ * meanwhile: it is connected to again, and told what was acknowledged last. Several that
+ * happen before the first of them is read become one, the newest.
+ *
+ * In a child after fork() the subscription is the parent's: _next and _ack say -ECHILD until the
+ * child calls this for itself, which makes another descriptor (the inherited one stays open there
+ * until exec or exit).
+ *
+ *   -EINVAL      client is NULL
+ *   -EOPNOTSUPP  the daemon is too old for events
+ *   and all of rngclient_open()
+ */
+int rngclient_event_fd(struct rngclient *client) RNGCLIENT_MUST_CHECK;
+
+/*
+ * The next event, for which it waits at most timeout_ms: 0 not at all, -1 for ever. It keeps the
+ * connection in order as well, so call it when the descriptor is readable even if no event is
+ * expected. *event, but for its size, is zero on failure.
+ *
+ * Acknowledge each event once what it calls for is done; the next one may come before that.
+ *
+ *   -EAGAIN      no event in that time
+ *   -EINVAL      client or event is NULL, event->size is that of no version of the struct, or
+ *                timeout_ms is below -1
+ *   -ENOTCONN    rngclient_event_fd() was not called, or did not succeed
+ *   -ECHILD      this is a child of the process that called it
+ *   -EPROTO      the peer does not speak this protocol; it will be connected to anew
+ *   -ENOMEM, -EMFILE, -ENFILE  out of resources while connecting again; it will be tried again
+ */
+int rngclient_event_next(struct rngclient *client, struct rngclient_event *event,
+			 int timeout_ms) RNGCLIENT_MUST_CHECK;
+
+/*
+ * Says that everything the event of that generation calls for is done, and what earlier ones called
+ * for: keys dropped, state reseeded. `rngcli settle` waits for it. If the connection is gone at the
+ * moment it is said when it is back.
+ *
+ *   -EINVAL    client is NULL, or generation is none that rngclient_event_next() gave
+ *   -ENOTCONN, -ECHILD  as above
+ */
+int rngclient_event_ack(struct rngclient *client, uint64_t generation);
+
+/*
+ * The clone generation, by one load from the epoch page: no system call, no lock, any thread, any
+ * time between open and close. 0: not known, as the handle has no page yet. It is there after the
+ * first rngclient_event_fd(), rngclient_get() or rngclient_epoch_info() that succeeded, if the
+ * daemon publishes one.
+ *
+ * Keep it as a token beside what must not outlive a clone (keys, nonces, identifiers that were
+ * made), and compare before use.
+ */
+uint64_t rngclient_epoch(const struct rngclient *client);
+
+/*
+ * Is it certain that no clone was noticed since rngclient_epoch() gave token? Two loads and a
+ * clock: true only while the generation is still that, token is not 0, and somebody watches (the
+ * page's lease has not passed). Any thread, any time.
+ */
+int rngclient_epoch_same(const struct rngclient *client, uint64_t token);
+
+/*
+ * Has the daemon ask every detector, then say who of the subscribers has not yet acknowledged the
+ * present generation, which goes to *generation (NULL: not wanted): lines "name=value\n" ended by a
+ * NUL, of the form of rngclient_status(); the names are listed in the protocol document. client:
+ * opened on the control socket. text, size: as for rngclient_status().
+ *
+ *   -EPERM      client was not opened on the control socket
+ *   and all of rngclient_status() and rngclient_look()
+ */
+int rngclient_subscribers(struct rngclient *client, uint64_t *generation, char *text,
+			  size_t size) RNGCLIENT_MUST_CHECK;
+
+/*
+ * Gives the daemon bytes that the caller holds to be unpredictable. They go into its next seed
+ * beside the kernel's, and can make it no worse; they count for nothing.
+ *
+ *   -EINVAL  client or bytes is NULL, or len is 0 or above RNGCLIENT_CONTRIBUTE_MAX_BYTES
+ *   -EAGAIN  until the deadline this user had contributed as much as one may (4096 bytes at once,
+ *            1024 more each second)
+ *   and all of rngclient_look()
+ */
+int rngclient_contribute(struct rngclient *client, const void *bytes,
+			 size_t len) RNGCLIENT_MUST_CHECK;
+
+/*
+ * Closes the connections and frees the handle: a subscription ends, and nothing is waited for from
+ * it any more. NULL is allowed. errno is left alone.
+ */
 void rngclient_close(struct rngclient *client);
 
 /* The version of the library in use, for example "0.1.0". Never NULL; static storage. */

@@ -2,7 +2,8 @@
  * proto/rngd_proto - every number of the rngd protocol. PROTOCOL.md says what they mean.
  *
  * Version history
- *   1  GET, STATUS; later, still 1: LOOK, PAGE, BUMP, RESEED (an older daemon answers OPCODE).
+ *   1  GET, STATUS; later, still 1: LOOK, PAGE, BUMP, RESEED, then SUBSCRIBE, ACK, SUBSCRIBERS,
+ *      CONTRIBUTE (an older daemon answers OPCODE).
  */
 #ifndef PROTO_RNGD_PROTO_H
 #define PROTO_RNGD_PROTO_H
@@ -53,6 +54,29 @@
 #define RNGD_PROTO_BUMP_MIN_BYTES 32u
 #define RNGD_PROTO_BUMP_MAX_BYTES 1024u
 
+/* What one CONTRIBUTE may bring. */
+#define RNGD_PROTO_CONTRIBUTE_MAX_BYTES 1024u
+
+/* A subscriber names itself by this many random bytes, to be known again over a new connection. */
+#define RNGD_PROTO_SUBSCRIBER_ID_BYTES 16u
+
+/* SUBSCRIBE: u64 generation acknowledged last (0: begin with the present one), id. */
+#define RNGD_PROTO_SUBSCRIBE_BODY_BYTES (8u + RNGD_PROTO_SUBSCRIBER_ID_BYTES)
+
+/* An event's frame: u32 notifier, u64 realtime ns, u64 boottime ns, 16 bytes of id. */
+#define RNGD_PROTO_EVENT_ID_BYTES   16u
+#define RNGD_PROTO_EVENT_BODY_BYTES (4u + 8u + 8u + RNGD_PROTO_EVENT_ID_BYTES)
+
+/* ACK: u64 generation, u8 enum rngd_proto_stage. */
+#define RNGD_PROTO_ACK_BODY_BYTES 9u
+
+/* How far a subscriber is with an event. */
+enum rngd_proto_stage {
+	RNGD_PROTO_STAGE_TAKEN = 1, /* read: the next may come */
+	RNGD_PROTO_STAGE_DONE = 2,  /* acted on */
+	RNGD_PROTO_STAGE_LEAVE = 3, /* it subscribes no more: nothing is to be waited for */
+};
+
 /* Opcodes; a reply repeats the request's. */
 enum rngd_proto_opcode {
 	RNGD_PROTO_OP_NONE = 0,   /* only in replies: the request could not be read */
@@ -63,6 +87,12 @@ enum rngd_proto_opcode {
 	/* On the control socket only. */
 	RNGD_PROTO_OP_BUMP = 5,   /* body: nothing, or bytes that no sibling was given */
 	RNGD_PROTO_OP_RESEED = 6, /* no body */
+	/* Public; a connection that subscribed is for ACK alone. */
+	RNGD_PROTO_OP_SUBSCRIBE = 7,
+	RNGD_PROTO_OP_ACK = 8,
+	/* On the control socket only: no body; asks every detector, then says who owes an ACK. */
+	RNGD_PROTO_OP_SUBSCRIBERS = 9,
+	RNGD_PROTO_OP_CONTRIBUTE = 10, /* public; body: bytes for the next seed, never credited */
 };
 
 /* Status of a reply frame; anything but OK ends the request. */

@@ -47,13 +47,13 @@ uint32_t wire_get_u32(const uint8_t *at)
 	return (uint32_t)get_u16(at) << 16 | get_u16(at + 2);
 }
 
-static void put_u64(uint8_t *at, uint64_t value)
+void wire_put_u64(uint8_t *at, uint64_t value)
 {
 	wire_put_u32(at, (uint32_t)(value >> 32));
 	wire_put_u32(at + 4, (uint32_t)value);
 }
 
-static uint64_t get_u64(const uint8_t *at)
+uint64_t wire_get_u64(const uint8_t *at)
 {
 	return (uint64_t)wire_get_u32(at) << 32 | wire_get_u32(at + 4);
 }
@@ -101,7 +101,7 @@ void wire_encode_reply(const struct wire_reply *reply, uint8_t head[RNGD_PROTO_R
 	head[WIRE_AT_REPLY_STATUS] = reply->status;
 	head[WIRE_AT_REPLY_FLAGS] = reply->flags;
 	wire_put_u32(head + WIRE_AT_TAG, reply->tag);
-	put_u64(head + WIRE_AT_GENERATION, reply->generation);
+	wire_put_u64(head + WIRE_AT_GENERATION, reply->generation);
 }
 
 enum wire_result wire_decode_reply(const uint8_t head[RNGD_PROTO_REPLY_HEAD_BYTES],
@@ -116,7 +116,33 @@ enum wire_result wire_decode_reply(const uint8_t head[RNGD_PROTO_REPLY_HEAD_BYTE
 	reply->status = head[WIRE_AT_REPLY_STATUS];
 	reply->flags = head[WIRE_AT_REPLY_FLAGS];
 	reply->tag = wire_get_u32(head + WIRE_AT_TAG);
-	reply->generation = get_u64(head + WIRE_AT_GENERATION);
+	reply->generation = wire_get_u64(head + WIRE_AT_GENERATION);
 	reply->body_bytes = length - WIRE_REPLY_MIN;
 	return WIRE_OK;
+}
+
+enum {
+	WIRE_AT_EVENT_NOTIFIER = 0,
+	WIRE_AT_EVENT_REALTIME = 4,
+	WIRE_AT_EVENT_BOOTTIME = 12,
+	WIRE_AT_EVENT_ID = 20,
+};
+
+_Static_assert(WIRE_AT_EVENT_ID + RNGD_PROTO_EVENT_ID_BYTES == RNGD_PROTO_EVENT_BODY_BYTES,
+	       "an event's fields fill its body");
+
+void wire_encode_event(const struct wire_event *event, uint8_t out[RNGD_PROTO_EVENT_BODY_BYTES])
+{
+	wire_put_u32(out + WIRE_AT_EVENT_NOTIFIER, event->notifier);
+	wire_put_u64(out + WIRE_AT_EVENT_REALTIME, event->realtime_ns);
+	wire_put_u64(out + WIRE_AT_EVENT_BOOTTIME, event->boottime_ns);
+	memcpy(out + WIRE_AT_EVENT_ID, event->id, sizeof(event->id));
+}
+
+void wire_decode_event(const uint8_t in[RNGD_PROTO_EVENT_BODY_BYTES], struct wire_event *event)
+{
+	event->notifier = wire_get_u32(in + WIRE_AT_EVENT_NOTIFIER);
+	event->realtime_ns = wire_get_u64(in + WIRE_AT_EVENT_REALTIME);
+	event->boottime_ns = wire_get_u64(in + WIRE_AT_EVENT_BOOTTIME);
+	memcpy(event->id, in + WIRE_AT_EVENT_ID, sizeof(event->id));
 }

@@ -63,5 +63,18 @@ enum wire_result wire_decode_reply(const uint8_t head[RNGD_PROTO_REPLY_HEAD_BYTE
 /* Big-endian integers at any alignment. */
 void wire_put_u32(uint8_t *at, uint32_t value);
 uint32_t wire_get_u32(const uint8_t *at);
+void wire_put_u64(uint8_t *at, uint64_t value);
+uint64_t wire_get_u64(const uint8_t *at);
+
+/* The body of an event's frame. Every value of every field can be; what it means is not judged. */
+struct wire_event {
+	uint32_t notifier;
+	uint64_t realtime_ns;
+	uint64_t boottime_ns;
+	uint8_t id[RNGD_PROTO_EVENT_ID_BYTES];
+};
+
+void wire_encode_event(const struct wire_event *event, uint8_t out[RNGD_PROTO_EVENT_BODY_BYTES]);
+void wire_decode_event(const uint8_t in[RNGD_PROTO_EVENT_BODY_BYTES], struct wire_event *event);
 
 #endif

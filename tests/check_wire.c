@@ -318,6 +318,28 @@ START_TEST(u32_is_big_endian_at_any_alignment)
 }
 END_TEST
 
+START_TEST(event_is_these_bytes)
+{
+	struct wire_event event = {
+	    .notifier = 0x01020304,
+	    .realtime_ns = 0x05060708090a0b0cull,
+	    .boottime_ns = 0x0d0e0f1011121314ull,
+	};
+	uint8_t body[RNGD_PROTO_EVENT_BODY_BYTES];
+	struct wire_event back;
+
+	for (size_t i = 0; i < sizeof(event.id); i++)
+		event.id[i] = (uint8_t)(0x15 + i);
+	wire_encode_event(&event, body);
+	for (size_t i = 0; i < sizeof(body); i++)
+		ck_assert_uint_eq(body[i], i + 1);
+	wire_decode_event(body, &back);
+	ck_assert_uint_eq(back.notifier, event.notifier);
+	ck_assert(back.realtime_ns == event.realtime_ns && back.boottime_ns == event.boottime_ns);
+	ck_assert_mem_eq(back.id, event.id, sizeof(event.id));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("wire");
@@ -336,6 +358,7 @@ int main(void)
 	tcase_add_test(tcase, reply_length_word_is_judged);
 	tcase_add_test(tcase, pipelined_requests_are_told_apart);
 	tcase_add_test(tcase, u32_is_big_endian_at_any_alignment);
+	tcase_add_test(tcase, event_is_these_bytes);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);
