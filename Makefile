@@ -99,12 +99,13 @@ HOST_OBJS = host/cpu.o host/secmem.o host/vdso.o
 PROTO_OBJS = proto/wire.o proto/epoch_page.o
 SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o seccomp/landlock.o
 # Everything of the daemon but main(), so that tests can link it.
-DAEMON_OBJS = daemon/options.o daemon/server.o daemon/signals.o daemon/listener.o daemon/conn.o daemon/batch.o \
+DAEMON_OBJS = daemon/options.o daemon/server.o daemon/signals.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/answer.o \
 	daemon/request.o daemon/reseed.o daemon/entropy.o daemon/health.o daemon/hash.o daemon/epoch.o daemon/epoch_since.o \
 	daemon/epoch_vmgenid.o daemon/epoch_kmsg.o daemon/epoch_vmclock.o daemon/epoch_source.o \
 	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \
 	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/confine.o daemon/service.o \
-	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o
+	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o \
+	daemon/loop.o daemon/events.o daemon/announce.o daemon/text.o
 CLIENT_OBJS = client/rngclient.o client/session.o client/guard.o client/page.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
 CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o client/size.o \

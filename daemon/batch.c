@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/request.h"
+#include "daemon/answer.h"
 #include "proto/wire.h"
 
 bool batch_has_request(const uint8_t *in, size_t len)
@@ -17,111 +17,6 @@ bool batch_has_request(const uint8_t *in, size_t len)
 	size_t used_bytes;
 
 	return len > 0 && wire_decode_request(in, len, &req, &used_bytes) != WIRE_E_SHORT;
-}
-
-/* Bytes a control frame may still take. */
-static size_t control_room(const struct batch *batch)
-{
-	return CONN_CONTROL_BYTES - batch->control_bytes;
-}
-
-/*
- * Puts a frame without random bytes; its body is already behind the place of its head. The
- * caller has looked at control_room().
- */
-static void put_control(struct batch *batch, const struct wire_reply *reply)
-{
-	wire_encode_reply(reply, batch->shared->scratch + batch->bytes);
-	batch->bytes += RNGD_PROTO_REPLY_HEAD_BYTES + reply->body_bytes;
-	batch->control_bytes = batch->bytes;
-}
-
-/* An error frame; only "version" has a body: what we speak. */
-static bool plan_error(struct batch *batch, uint8_t opcode, uint8_t version, uint32_t tag,
-		       enum rngd_proto_status status)
-{
-	uint8_t *body = batch->shared->scratch + batch->bytes + RNGD_PROTO_REPLY_HEAD_BYTES;
-	struct wire_reply reply = {
-	    .opcode = opcode,
-	    .version = version,
-	    .status = (uint8_t)status,
-	    .tag = tag,
-	    .generation = batch->shared->reseed->epoch->generation,
-	};
-
-	if (batch->frame_count > 0 ||
-	    control_room(batch) < RNGD_PROTO_REPLY_HEAD_BYTES + RNGD_PROTO_ERROR_MAX_BYTES)
-		return false;
-	if (status == RNGD_PROTO_E_VERSION) {
-		reply.version = RNGD_PROTO_VERSION_MAX;
-		body[0] = RNGD_PROTO_VERSION_MIN;
-		body[1] = RNGD_PROTO_VERSION_MAX;
-		reply.body_bytes = 2;
-	}
-	put_control(batch, &reply);
-	return true;
-}
-
-static bool plan_status(struct batch *batch, const struct wire_request *req)
-{
-	struct conn_shared *shared = batch->shared;
-	uint8_t *body = shared->scratch + batch->bytes + RNGD_PROTO_REPLY_HEAD_BYTES;
-	struct wire_reply reply = {
-	    .opcode = req->opcode,
-	    .version = req->version,
-	    .tag = req->tag,
-	    .generation = shared->reseed->epoch->generation,
-	};
-
-	if (batch->frame_count > 0 || control_room(batch) < CONN_CONTROL_BYTES)
-		return false;
-	reply.body_bytes = (uint32_t)shared->status_text(shared->owner, batch->conn, (char *)body,
-							 RNGD_PROTO_STATUS_MAX_BYTES);
-	put_control(batch, &reply);
-	return true;
-}
-
-/* Has the batch room for one more frame without random bytes and without a body? */
-static bool fits_plain(const struct batch *batch)
-{
-	return batch->frame_count == 0 && control_room(batch) >= RNGD_PROTO_REPLY_HEAD_BYTES;
-}
-
-static void put_plain(struct batch *batch, const struct wire_request *req,
-		      enum rngd_proto_status status)
-{
-	const struct wire_reply reply = {
-	    .opcode = req->opcode,
-	    .version = req->version,
-	    .status = (uint8_t)status,
-	    .tag = req->tag,
-	    .generation = batch->shared->reseed->epoch->generation,
-	};
-
-	put_control(batch, &reply);
-}
-
-/* The descriptor goes with the first byte of a batch, so its frame must be the first. */
-static bool plan_page(struct batch *batch, const struct wire_request *req)
-{
-	if (batch->bytes > 0)
-		return false;
-	batch->with_page = true;
-	put_plain(batch, req, RNGD_PROTO_OK);
-	return true;
-}
-
-/*
- * LOOK, BUMP, RESEED: done here. They end the batch, so that it is never planned again with them in
- * it.
- */
-static bool plan_act(struct batch *batch, const struct wire_request *req)
-{
-	if (!fits_plain(batch))
-		return false;
-	put_plain(batch, req, request_act(req, batch->shared->reseed));
-	batch->acted = true;
-	return true;
 }
 
 /* Would the GET in progress make a small batch large? Its end alone is small again. */
@@ -162,38 +57,6 @@ static bool plan_frame(struct batch *batch)
 	return true;
 }
 
-/* One well-framed request: its answer, or the start of a GET. false: it must wait for the next
- * batch. */
-static bool plan_answer(struct batch *batch, const struct wire_request *req,
-			enum rngd_proto_status refusal)
-{
-	const struct request_standing standing = {
-	    .control = batch->control,
-	    .has_page = batch->shared->page_fd >= 0,
-	    .page_asked = batch->page_asked || batch->with_page,
-	    .has_rdrand = batch->shared->reseed->use_rdrand,
-	};
-	enum rngd_proto_status status = request_judge(req, &standing);
-
-	if (status == RNGD_PROTO_OK && req->opcode == RNGD_PROTO_OP_GET)
-		status = refusal;
-	if (status != RNGD_PROTO_OK)
-		return plan_error(batch, req->opcode, req->version, req->tag, status);
-	switch (req->opcode) {
-	case RNGD_PROTO_OP_GET:
-		batch->progress.get_owed = wire_get_u32(req->body);
-		batch->progress.get_tag = req->tag;
-		batch->progress.get_version = req->version;
-		return true;
-	case RNGD_PROTO_OP_STATUS:
-		return plan_status(batch, req);
-	case RNGD_PROTO_OP_PAGE:
-		return plan_page(batch, req);
-	default:
-		return plan_act(batch, req);
-	}
-}
-
 /* One request from the input. false: none is whole, or its answer must wait for the next batch. */
 static bool plan_request(struct batch *batch, size_t in_bytes, enum rngd_proto_status refusal)
 {
@@ -209,13 +72,13 @@ static bool plan_request(struct batch *batch, size_t in_bytes, enum rngd_proto_s
 		return false;
 	case WIRE_E_LENGTH:
 		/* Where the next request begins is unknown: say so and close. */
-		progress->close_after = plan_error(batch, RNGD_PROTO_OP_NONE,
-						   RNGD_PROTO_VERSION_MAX, 0, RNGD_PROTO_E_LENGTH);
+		progress->close_after = answer_error(
+		    batch, RNGD_PROTO_OP_NONE, RNGD_PROTO_VERSION_MAX, 0, RNGD_PROTO_E_LENGTH);
 		return false;
 	case WIRE_OK:
 		break;
 	}
-	planned = plan_answer(batch, &req, refusal);
+	planned = answer_request(batch, &req, refusal);
 	if (planned) {
 		progress->in_used += used_bytes;
 		progress->requests++;
@@ -255,12 +118,13 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 		batch->frame_count = 1;
 		batch->bytes += (size_t)conn->frame_owed;
 	}
+	answer_event(batch);
 	while (more && !batch->acted && !progress->close_after && !conn->shared->stopping) {
 		if (progress->get_owed == 0) {
 			more = plan_request(batch, in_bytes, refusal);
 		} else if (refusal != RNGD_PROTO_OK) {
-			more = plan_error(batch, RNGD_PROTO_OP_GET, progress->get_version,
-					  progress->get_tag, refusal);
+			more = answer_error(batch, RNGD_PROTO_OP_GET, progress->get_version,
+					    progress->get_tag, refusal);
 			if (more)
 				progress->get_owed = 0;
 		} else {

@@ -31,6 +31,10 @@ struct batch {
 	bool page_asked;               /* it has asked for the page before */
 	bool small;                    /* at most QUOTA_SMALL_BYTES at random, in whole GETs */
 	bool held;                     /* for this reason more was left out */
+	uint64_t event;                /* generation whose event is in it; 0: none */
+	const uint8_t *subscribe; /* body of a SUBSCRIBE, in shared->in: for conn to do; NULL */
+	uint8_t subscribe_version;
+	uint32_t subscribe_tag;
 
 	/* Set by batch_sent(). */
 	size_t unsent_start; /* control bytes to keep, in the scratch */

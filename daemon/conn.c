@@ -40,11 +40,18 @@ static int keep(uint8_t **kept, size_t *kept_bytes, const uint8_t *from, size_t 
 	return 0;
 }
 
+/* Is there an event for it? */
+static bool conn_has_event(const struct conn *conn)
+{
+	return conn->subscriber &&
+	       events_is_due(conn->subscriber, conn->shared->reseed->epoch->generation);
+}
+
 /* Is there anything to send before more requests are read? */
 static bool conn_owes(const struct conn *conn)
 {
 	return conn->out_bytes > 0 || conn->frame_owed > 0 || conn->progress.get_owed > 0 ||
-	       conn->progress.close_after;
+	       conn->progress.close_after || conn_has_event(conn);
 }
 
 /*
@@ -132,6 +139,8 @@ static int conn_send(struct conn *conn, struct batch *batch, size_t *sent_bytes)
 	conn->progress = batch->progress;
 	conn->frame_owed = batch->frame_owed;
 	conn->frame_generation = batch->generation;
+	if (batch->event)
+		events_sent(conn->subscriber, batch->event);
 	return keep(&conn->out, &conn->out_bytes, scratch + batch->unsent_start,
 		    batch->unsent_bytes);
 }
@@ -154,6 +163,18 @@ static void conn_watch(struct conn *conn)
 	ev_io_start(conn->shared->loop, &conn->watcher);
 }
 
+/* What the peer is at. A subscriber may be silent for ever, but it must take its events. */
+static enum deadline_state conn_state(const struct conn *conn)
+{
+	if (conn_busy(conn))
+		return DEADLINE_REPLY;
+	if (conn->in_bytes > 0)
+		return DEADLINE_REQUEST;
+	if (!conn->subscriber)
+		return DEADLINE_IDLE;
+	return events_is_awaited(conn->subscriber) ? DEADLINE_REPLY : DEADLINE_NONE;
+}
+
 /*
  * What the peer must do by when. A byte of a request that does not complete it is no progress.
  * 0, or -ETIMEDOUT: it is too late.
@@ -161,14 +182,14 @@ static void conn_watch(struct conn *conn)
 static int conn_time(struct conn *conn, bool progress, int64_t now_ms)
 {
 	struct deadlines *deadlines = &conn->shared->peers->deadlines;
-	enum deadline_state state = conn_busy(conn)      ? DEADLINE_REPLY
-				    : conn->in_bytes > 0 ? DEADLINE_REQUEST
-							 : DEADLINE_IDLE;
+	enum deadline_state state = conn_state(conn);
 
 	if (conn->late && !progress && state == DEADLINE_REQUEST)
 		return -ETIMEDOUT;
 	conn->late = false;
-	if (progress)
+	if (state == DEADLINE_NONE)
+		deadline_clear(&conn->deadline);
+	else if (progress)
 		deadline_set(deadlines, &conn->deadline, state, now_ms);
 	else
 		deadline_keep(deadlines, &conn->deadline, state, now_ms);
@@ -196,6 +217,24 @@ static void conn_wait(struct conn *conn)
 	peers_waits(peers);
 }
 
+/* The peer becomes a subscriber. 0 or -ENOMEM. */
+static int conn_subscribe(struct conn *conn, const struct batch *batch)
+{
+	struct conn_shared *shared = conn->shared;
+	const struct events_peer peer = {
+	    .conn = conn,
+	    .uid = conn->user->uid,
+	    .pid = conn->pid,
+	    .privileged = conn->privileged,
+	    .version = batch->subscribe_version,
+	    .tag = batch->subscribe_tag,
+	};
+
+	conn->subscriber = events_subscribe(shared->events, &peer, batch->subscribe,
+					    shared->reseed->epoch->generation, clock_now_ms());
+	return conn->subscriber ? 0 : -ENOMEM;
+}
+
 /* Makes and sends what is to be answered. 0, or -errno: the connection is over. */
 static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 {
@@ -206,6 +245,8 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 	int err;
 
 	err = batch_make(&batch, conn, in_bytes);
+	if (!err && batch.subscribe)
+		err = conn_subscribe(conn, &batch);
 	if (!err)
 		err = conn_send(conn, &batch, &sent_bytes);
 	wipe(shared->scratch, batch.bytes);
@@ -273,6 +314,13 @@ void conn_resume(struct conn *conn)
 		conn_end(conn);
 }
 
+/* While it waits in the quota's queue its turn comes anyhow, and brings the event. */
+void conn_announce(struct conn *conn)
+{
+	if (list_empty(&conn->waiter) && conn_turn(conn) != 0)
+		conn_end(conn);
+}
+
 void conn_expire(struct conn *conn)
 {
 	conn->late = !list_empty(&conn->waiter);
@@ -280,19 +328,21 @@ void conn_expire(struct conn *conn)
 		conn_end(conn);
 }
 
-struct conn *conn_new(struct conn_shared *shared, int fd, struct quota_user *user, bool control)
+struct conn *conn_new(struct conn_shared *shared, int fd, const struct conn_peer *peer)
 {
 	struct conn *conn = calloc(1, sizeof(*conn));
 
 	if (!conn) {
 		close(fd);
-		quota_leave(&shared->peers->quota, user, clock_now_ms());
+		quota_leave(&shared->peers->quota, peer->user, clock_now_ms());
 		return NULL;
 	}
 	conn->shared = shared;
 	conn->fd = fd;
-	conn->user = user;
-	conn->control = control;
+	conn->user = peer->user;
+	conn->pid = peer->pid;
+	conn->control = peer->control;
+	conn->privileged = peer->privileged;
 	list_init(&conn->waiter);
 	deadline_init(&conn->deadline);
 	deadline_set(&shared->peers->deadlines, &conn->deadline, DEADLINE_IDLE, clock_now_ms());
@@ -304,6 +354,9 @@ struct conn *conn_new(struct conn_shared *shared, int fd, struct quota_user *use
 
 void conn_free(struct conn *conn)
 {
+	if (conn->subscriber)
+		events_leave(conn->shared->events, conn->subscriber,
+			     conn->shared->reseed->epoch->generation, clock_now_ms());
 	deadline_clear(&conn->deadline);
 	quota_unwait(conn->user, &conn->waiter);
 	quota_leave(&conn->shared->peers->quota, conn->user, clock_now_ms());

@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "daemon/deadline.h"
+#include "daemon/events.h"
 #include "daemon/list.h"
 #include "daemon/peers.h"
 #include "daemon/reseed.h"
@@ -68,6 +69,7 @@ struct conn_shared {
 	struct ev_loop *loop;
 	struct reseed *reseed;
 	struct peers *peers;
+	struct events *events;
 	uint8_t *scratch; /* CONN_SCRATCH_BYTES, in secret memory */
 	struct conn_frame frames[CONN_BATCH_FRAMES];
 	uint8_t *in;   /* CONN_IN_BYTES, in secret memory: a bump's bytes pass through */
@@ -91,8 +93,11 @@ struct conn {
 	struct quota_user *user; /* of the peer when it connected */
 	struct list_link waiter; /* in the quota's queue while its turn is put off */
 	struct deadline deadline;
-	bool late;    /* the deadline of a half request passed while its turn was put off */
-	bool control; /* came by the control socket */
+	bool late;       /* the deadline of a half request passed while its turn was put off */
+	bool control;    /* came by the control socket */
+	bool privileged; /* sees everything, and is waited for by who settles */
+	pid_t pid;       /* of the process that connected */
+	struct subscriber *subscriber; /* to events; NULL */
 	bool
 	    page_asked; /* one PAGE a connection: descriptors in flight are counted by the kernel */
 	bool page_owed; /* out begins with the answer to PAGE, and the descriptor is not out yet */
@@ -107,11 +112,22 @@ struct conn {
 	bool small; /* this turn: no more than QUOTA_SMALL_BYTES at random */
 };
 
+/* Who connected. */
+struct conn_peer {
+	struct quota_user *user; /* what peers_enter() gave for it */
+	pid_t pid;
+	bool control;    /* it came by the control socket */
+	bool privileged; /* root, who started the daemon, or by the control socket */
+};
+
 /*
- * Takes ownership of the connected, non-blocking fd and watches it. control: it came by the control
- * socket. user: what peers_enter() gave for it. NULL: no memory; fd is then closed and user left.
+ * Takes ownership of the connected, non-blocking fd and watches it. NULL: no memory; fd is then
+ * closed and peer->user left.
  */
-struct conn *conn_new(struct conn_shared *shared, int fd, struct quota_user *user, bool control);
+struct conn *conn_new(struct conn_shared *shared, int fd, const struct conn_peer *peer);
+
+/* The clone generation moved, and the peer subscribed to events. It may end the connection. */
+void conn_announce(struct conn *conn);
 
 /* The peer's turn, which was put off, has come. It may end the connection. */
 void conn_resume(struct conn *conn);

@@ -17,7 +17,7 @@
 #define ENTROPY_TAG_BYTES 16u
 
 /* Holds the tag and every source at its most. */
-#define ENTROPY_MESSAGE_BYTES 640u
+#define ENTROPY_MESSAGE_BYTES 704u
 
 enum entropy_state {
 	ENTROPY_ABSENT, /* this machine does not have it */
@@ -35,6 +35,7 @@ enum entropy_id {
 	/* Given by the caller, not gathered. */
 	ENTROPY_ID_EPOCH = 6, /* the detectors' distinguishing values */
 	ENTROPY_ID_HOST = 7,  /* what bumps brought */
+	ENTROPY_ID_POOL = 8,  /* what clients contributed since the last reseed */
 };
 
 #define ENTROPY_SOURCES 5u
@@ -57,7 +58,7 @@ struct entropy {
 };
 
 /* Most bytes that all rows given by the caller may have together. */
-#define ENTROPY_GIVEN_MAX_BYTES 256u
+#define ENTROPY_GIVEN_MAX_BYTES 320u
 
 /* Bytes that the caller has, to go into the message as a source's would. 0 bytes: left out. */
 struct entropy_given {

@@ -16,6 +16,7 @@
 #include "daemon/lockfile.h"
 #include "daemon/log.h"
 #include "proto/rngd_proto.h"
+#include "proto/wire.h"
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16, include/uapi/asm-generic/socket.h */
@@ -163,4 +164,19 @@ bool listener_refuses_fds(int fd)
 		return true;
 	refuse_fds(fd);
 	return false;
+}
+
+void listener_refuse(int fd, uint64_t generation)
+{
+	uint8_t frame[RNGD_PROTO_REPLY_HEAD_BYTES];
+	const struct wire_reply busy = {
+	    .opcode = RNGD_PROTO_OP_NONE,
+	    .version = RNGD_PROTO_VERSION_MAX,
+	    .status = RNGD_PROTO_E_BUSY,
+	    .generation = generation,
+	};
+
+	wire_encode_reply(&busy, frame);
+	(void)!send(fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
 }

@@ -5,6 +5,7 @@
 #define DAEMON_LISTENER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct listener {
@@ -32,5 +33,12 @@ void listener_close(struct listener *listener);
  * service manager) it is set for connections to come, and the answer is no.
  */
 bool listener_refuses_fds(int fd);
+
+/*
+ * Tells the connection fd, of which nothing was read, that it is one too many, and closes it: an
+ * end alone would look like a daemon that went away. The frame fits the socket's empty buffer. A
+ * peer that does not read it sees the end. generation: the present clone generation.
+ */
+void listener_refuse(int fd, uint64_t generation);
 
 #endif

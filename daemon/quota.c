@@ -50,6 +50,13 @@ static void refill(const struct quota *quota, struct quota_user *user, int64_t n
 		user->balance += elapsed_ms * rate;
 }
 
+/* Has it taken more than a new entry would allow at once? */
+static bool owes(const struct quota *quota, struct quota_user *user, int64_t now_ms)
+{
+	refill(quota, user, now_ms);
+	return user->balance < full_balance(quota) || user->contributed_ms > now_ms;
+}
+
 static struct quota_user *find(const struct quota *quota, uid_t uid)
 {
 	struct quota_user *user;
@@ -163,8 +170,7 @@ void quota_leave(struct quota *quota, struct quota_user *user, int64_t now_ms)
 	quota->connections--;
 	if (--user->connections > 0)
 		return;
-	refill(quota, user, now_ms);
-	if (user->balance >= full_balance(quota)) {
+	if (!owes(quota, user, now_ms)) {
 		forget(quota, user);
 		return;
 	}
@@ -182,8 +188,7 @@ void quota_sweep(struct quota *quota, int64_t now_ms)
 		struct quota_user *user = LIST_OF(link, struct quota_user, gone);
 
 		next = link->next;
-		refill(quota, user, now_ms);
-		if (user->balance >= full_balance(quota))
+		if (!owes(quota, user, now_ms))
 			forget(quota, user);
 	}
 }
@@ -318,4 +323,17 @@ int64_t quota_next_in_ms(const struct quota *quota, int64_t now_ms)
 			soonest_ms = ms;
 	}
 	return soonest_ms;
+}
+
+/* A bucket as a point in time: what is in it is the time that has not come yet. */
+bool quota_contribute(struct quota_user *user, size_t bytes, int64_t now_ms)
+{
+	int64_t from_ms = user->contributed_ms > now_ms ? user->contributed_ms : now_ms;
+	int64_t to_ms = from_ms + ((int64_t)bytes * 1000 + QUOTA_CONTRIBUTE_RATE_BYTES - 1) /
+				      QUOTA_CONTRIBUTE_RATE_BYTES; /* none is free */
+
+	if (to_ms - now_ms > QUOTA_CONTRIBUTE_BYTES * 1000 / QUOTA_CONTRIBUTE_RATE_BYTES)
+		return false;
+	user->contributed_ms = to_ms;
+	return true;
 }

@@ -58,6 +58,10 @@
 /* User ids without a connection that are remembered for what they overdrew. */
 #define QUOTA_GONE_MAX 1024u
 
+/* What one user id may contribute at once, in bytes, and in each second after that. */
+#define QUOTA_CONTRIBUTE_BYTES      4096
+#define QUOTA_CONTRIBUTE_RATE_BYTES 1024
+
 #define QUOTA_BUCKETS 4096u
 
 enum quota_rank {
@@ -92,11 +96,12 @@ struct quota_user {
 	struct list_link small, large; /* its connections that wait, first come first served */
 	uid_t uid;
 	uint32_t connections;
-	int64_t balance;      /* thousandths of a byte: rate times ms, without rounding */
-	int64_t balanced_ms;  /* when it was so */
-	uint64_t pass;        /* the last in which it had a turn */
-	uint64_t pass_cost;   /* of its turns in that pass */
-	uint64_t looked_pass; /* the last in which quota_next() had no more for it */
+	int64_t balance;        /* thousandths of a byte: rate times ms, without rounding */
+	int64_t balanced_ms;    /* when it was so */
+	uint64_t pass;          /* the last in which it had a turn */
+	uint64_t pass_cost;     /* of its turns in that pass */
+	int64_t contributed_ms; /* by then what it contributed is paid for */
+	uint64_t looked_pass;   /* the last in which quota_next() had no more for it */
 	/* Since this entry was made: what STATUS shows of the user. */
 	uint64_t requests; /* answered */
 	uint64_t bytes;    /* random ones that were taken */
@@ -145,6 +150,9 @@ enum quota_turn quota_may(const struct quota *quota, struct quota_user *user, in
  */
 void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_bytes,
 		  size_t made_bytes, int64_t now_ms, uint64_t pass);
+
+/* May this user contribute so many bytes now? If so, they are counted. */
+bool quota_contribute(struct quota_user *user, size_t bytes, int64_t now_ms);
 
 /* What was answered to this user, for the record alone. */
 void quota_count(struct quota_user *user, uint64_t requests, uint64_t random_bytes);

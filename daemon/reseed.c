@@ -19,10 +19,13 @@ struct reseed_secret {
 	uint8_t message[ENTROPY_MESSAGE_BYTES];
 	/* Everything that bumps brought, hashed together; zero until there was one. */
 	uint8_t host[HASH_BYTES];
-	uint8_t next_host[HASH_BYTES];
+	/* What clients contributed since the last reseed, hashed together. */
+	uint8_t pool[HASH_BYTES];
+	uint8_t next_digest[HASH_BYTES];
 };
 
-_Static_assert(3 + EPOCH_VALUES_BYTES + 3 + HASH_BYTES <= ENTROPY_GIVEN_MAX_BYTES, "rows given");
+_Static_assert(3 + EPOCH_VALUES_BYTES + 2 * (3 + HASH_BYTES) <= ENTROPY_GIVEN_MAX_BYTES,
+	       "rows given");
 
 static const char *const reseed_reason_names[] = {
     [RESEED_NONE] = "none",     [RESEED_START] = "start",     [RESEED_AGE] = "age",
@@ -64,6 +67,7 @@ static int mix_seed(struct reseed *reseed, bool may_block)
 	const struct entropy_given given[] = {
 	    {ENTROPY_ID_EPOCH, values, epoch_values(reseed->epoch, values)},
 	    {ENTROPY_ID_HOST, secret->host, reseed->epoch->bumps > 0 ? sizeof(secret->host) : 0},
+	    {ENTROPY_ID_POOL, secret->pool, reseed->contributed > 0 ? sizeof(secret->pool) : 0},
 	};
 	size_t message_bytes;
 	int err;
@@ -80,6 +84,8 @@ static int mix_seed(struct reseed *reseed, bool may_block)
 	if (err)
 		goto out;
 	rng_rekey(&secret->rng, secret->next_key);
+	wipe(secret->pool, sizeof(secret->pool));
+	reseed->contributed = 0;
 out:
 	wipe(secret->message, sizeof(secret->message));
 	wipe(secret->next_key, sizeof(secret->next_key));
@@ -156,16 +162,31 @@ int reseed_check(struct reseed *reseed, enum epoch_depth depth)
 	return renew(reseed, reseed->epoch->moves);
 }
 
-int reseed_host(struct reseed *reseed, const void *bytes, size_t len)
+/* Hashes bytes into digest, one of the two in the secret. 0 or -EIO. */
+static int absorb(struct reseed_secret *secret, uint8_t digest[HASH_BYTES], const void *bytes,
+		  size_t len)
 {
-	struct reseed_secret *secret = reseed->secret;
-	int err = hash_256(secret->next_host, secret->host, sizeof(secret->host), bytes, len);
+	int err = hash_256(secret->next_digest, digest, HASH_BYTES, bytes, len);
 
 	if (!err)
-		memcpy(secret->host, secret->next_host, sizeof(secret->host));
-	wipe(secret->next_host, sizeof(secret->next_host));
+		memcpy(digest, secret->next_digest, HASH_BYTES);
+	wipe(secret->next_digest, sizeof(secret->next_digest));
 	cpu_wipe_vectors();
 	wipe_stack();
+	return err;
+}
+
+int reseed_host(struct reseed *reseed, const void *bytes, size_t len)
+{
+	return absorb(reseed->secret, reseed->secret->host, bytes, len);
+}
+
+int reseed_contribute(struct reseed *reseed, const void *bytes, size_t len)
+{
+	int err = absorb(reseed->secret, reseed->secret->pool, bytes, len);
+
+	if (!err)
+		reseed->contributed += len;
 	return err;
 }
 

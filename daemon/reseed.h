@@ -53,6 +53,7 @@ struct reseed {
 	struct epoch *epoch; /* not owned */
 	bool use_rdrand;
 	int64_t interval_ms;
+	uint64_t contributed; /* bytes that clients brought since the last reseed */
 
 	uint64_t moves_seen;        /* epoch->moves when the state was last renewed */
 	uint64_t restarts;          /* fills made again because a detector moved meanwhile */
@@ -96,6 +97,12 @@ int reseed_check(struct reseed *reseed, enum epoch_depth depth) __attribute__((w
  * check or fill must reseed; epoch_bump() sees to that. bytes stays the caller's. 0 or -EIO.
  */
 int reseed_host(struct reseed *reseed, const void *bytes, size_t len);
+
+/*
+ * Keeps what a client contributed for the next reseed, which takes fresh bytes of the kernel as
+ * every one does: alone it never makes a seed. Causes none. bytes stays the caller's. 0 or -EIO.
+ */
+int reseed_contribute(struct reseed *reseed, const void *bytes, size_t len);
 
 /*
  * Writes len random bytes to out and the clone generation they were made under to *generation. No

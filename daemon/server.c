@@ -7,21 +7,20 @@
 #include "daemon/server.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "daemon/epoch_file.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
+#include "daemon/loop.h"
 #include "daemon/signals.h"
 #include "daemon/status.h"
-#include "proto/wire.h"
 
 /* Accepted at most this many at a time, so that a storm of connects leaves turns to the others. */
 #define SERVER_ACCEPT_BURST 8
@@ -95,31 +94,29 @@ static void accept_again(struct ev_loop *loop, ev_timer *timer, int events)
 }
 
 /*
- * One too many is told so: an end alone would look like a daemon that went away. The frame fits the
- * socket's empty buffer. A peer that does not read it sees the end.
+ * The user who started the daemon counts, and not the one it runs as: that may be "nobody", whom it
+ * shares with others.
  */
-static void refuse(const struct server *server, int fd)
+static struct conn_peer judge_peer(const struct server *server, const struct ucred *ucred,
+				   const struct server_listener *listener, struct quota_user *user)
 {
-	uint8_t frame[RNGD_PROTO_REPLY_HEAD_BYTES];
-	const struct wire_reply busy = {
-	    .opcode = RNGD_PROTO_OP_NONE,
-	    .version = RNGD_PROTO_VERSION_MAX,
-	    .status = RNGD_PROTO_E_BUSY,
-	    .generation = server->reseed->epoch->generation,
+	return (struct conn_peer){
+	    .user = user,
+	    .pid = ucred->pid,
+	    .control = listener->control,
+	    .privileged =
+		listener->control || ucred->uid == 0 || ucred->uid == server->facts.started_by,
 	};
-
-	wire_encode_reply(&busy, frame);
-	(void)!send(fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_NOSIGNAL);
-	close(fd);
 }
 
 /* false: no more for now. */
 static bool server_accept(struct server *server, const struct server_listener *listener)
 {
 	int fd = accept4(listener->watcher.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	struct ucred peer;
-	socklen_t peer_bytes = sizeof(peer);
+	struct ucred ucred;
+	socklen_t ucred_bytes = sizeof(ucred);
 	struct quota_user *user;
+	struct conn_peer peer;
 	struct conn *conn;
 	int err;
 
@@ -130,18 +127,22 @@ static bool server_accept(struct server *server, const struct server_listener *l
 		return errno == ECONNABORTED || errno == EINTR;
 	}
 	/* Asked before the first byte is read, so nothing a peer sends can come before it. */
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) < 0) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &ucred, &ucred_bytes) < 0) {
 		close(fd);
 		return true;
 	}
-	err = peers_enter(&server->peers, peer.uid, listener->control, &user);
+	err = peers_enter(&server->peers, ucred.uid, listener->control, &user);
 	if (err > 0) {
-		refuse(server, fd);
+		listener_refuse(fd, server->reseed->epoch->generation);
 		return true;
 	}
-	if (err)
+	if (err) {
 		close(fd);
-	conn = err ? NULL : conn_new(&server->shared, fd, user, listener->control);
+		conn = NULL;
+	} else {
+		peer = judge_peer(server, &ucred, listener, user);
+		conn = conn_new(&server->shared, fd, &peer);
+	}
 	if (!conn) {
 		accept_pause(server, strerror(ENOMEM));
 		return false;
@@ -297,32 +298,13 @@ static void init_shared(struct server *server, int page_fd)
 	server->shared.loop = server->loop;
 	server->shared.reseed = server->reseed;
 	server->shared.peers = &server->peers;
+	server->shared.events = &server->events;
 	server->shared.scratch = server->scratch.data;
 	server->shared.in = server->shared.scratch + CONN_SCRATCH_BYTES;
 	server->shared.page_fd = page_fd;
 	server->shared.status_text = status_text;
 	server->shared.ended = conn_ended;
 	server->shared.owner = server;
-}
-
-/*
- * 0 or a negative errno. The filter must know the loop's epoll, and libev does not tell: it is the
- * descriptor that was the lowest free one before.
- */
-static int init_loop(struct server *server)
-{
-	struct epoll_event event;
-	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	close(fd);
-	/* NOENV: the environment shall not choose another backend; NOTIMERFD: one fd less. */
-	server->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV | EVFLAG_NOTIMERFD);
-	if (!server->loop)
-		return -ENOMEM;
-	server->epoll_fd = fd;
-	return epoll_wait(fd, &event, 1, 0) < 0 ? -errno : 0;
 }
 
 int server_init(struct server *server, const struct server_setup *setup)
@@ -348,10 +330,12 @@ int server_init(struct server *server, const struct server_setup *setup)
 		server_deinit(server);
 		return err;
 	}
-	err = init_loop(server);
+	err = loop_new(&server->loop, &server->epoll_fd);
 	if (err)
 		goto fail;
 	init_shared(server, setup->page_fd);
+	events_init(&server->events, setup->reseed->epoch->generation,
+		    !setup->reseed->epoch->file->fresh, server->started_at_ms);
 	err = peers_init(&server->peers, server->loop, &setup->limits);
 	if (!err)
 		err = init_watchers(server);
@@ -360,6 +344,8 @@ int server_init(struct server *server, const struct server_setup *setup)
 	if (!err) {
 		epoch_watch_start(&server->epoch_watch, server->loop, server->reseed->epoch, look,
 				  server);
+		announce_start(&server->announce, server->loop, &server->events,
+			       server->reseed->epoch);
 		look(server);
 		return 0;
 	}
@@ -384,8 +370,10 @@ void server_deinit(struct server *server)
 		next = conn->next;
 		conn_free(conn);
 	}
+	events_deinit(&server->events);
 	peers_deinit(&server->peers);
 	if (server->loop) {
+		announce_stop(&server->announce);
 		listeners_stop(server);
 		epoch_watch_stop(&server->epoch_watch);
 		ev_loop_destroy(server->loop);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/announce.h"
 #include "daemon/conn.h"
 #include "daemon/epoch_watch.h"
 #include "daemon/limits.h"
@@ -82,6 +83,8 @@ struct server {
 	int error;            /* why the loop ended, if not because it was told to; else 0 */
 	ev_timer stop_timer;  /* the longest a clean stop may take */
 	struct epoch_watch epoch_watch;
+	struct events events;
+	struct announce announce;
 };
 
 /*

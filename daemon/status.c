@@ -4,7 +4,6 @@
  */
 #include "daemon/status.h"
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,68 +12,21 @@
 #include "daemon/clock.h"
 #include "daemon/epoch_file.h"
 #include "daemon/server.h"
+#include "daemon/text.h"
 
-struct status {
-	char *text;
-	size_t size;
-	size_t len;
-};
-
-static void put(struct status *status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void put(struct status *status, const char *format, ...)
-{
-	char line[256];
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	if (n < 0 || (size_t)n >= sizeof(line) || (size_t)n > status->size - status->len)
-		return;
-	memcpy(status->text + status->len, line, (size_t)n);
-	status->len += (size_t)n;
-}
-
-static void put_number(struct status *status, const char *name, uint64_t value)
-{
-	put(status, "%s=%llu\n", name, (unsigned long long)value);
-}
-
-static void put_flag(struct status *status, const char *name, bool value)
-{
-	put(status, "%s=%s\n", name, value ? "true" : "false");
-}
-
-static void put_string(struct status *status, const char *name, const char *value)
-{
-	put(status, "%s=\"%s\"\n", name, value);
-}
-
-/*
- * The user who started the daemon, and not the one it runs as: that may be "nobody", whom it shares
- * with others.
- */
-static bool sees_all(const struct server *server, const struct conn *conn)
-{
-	return conn->control || conn->user->uid == 0 || conn->user->uid == server->facts.started_by;
-}
-
-static void put_reseed(struct status *status, const struct reseed *reseed)
+static void put_reseed(struct text *text, const struct reseed *reseed)
 {
 	const char *refusal = reseed_refuses(reseed);
 
-	put_number(status, "reseed.count", reseed->count);
-	put_string(status, "reseed.last_reason", reseed->last_reason);
-	put_number(status, "reseed.age_ms", (uint64_t)reseed_age_ms(reseed));
-	put_number(status, "reseed.interval_ms", (uint64_t)reseed->interval_ms);
-	put_number(status, "reseed.failures", reseed->failures);
-	put_string(status, "reseed.error", refusal ? refusal : "none");
+	text_number(text, "reseed.count", reseed->count);
+	text_string(text, "reseed.last_reason", reseed->last_reason);
+	text_number(text, "reseed.age_ms", (uint64_t)reseed_age_ms(reseed));
+	text_number(text, "reseed.interval_ms", (uint64_t)reseed->interval_ms);
+	text_number(text, "reseed.failures", reseed->failures);
+	text_string(text, "reseed.error", refusal ? refusal : "none");
 }
 
-static void put_sources(struct status *status, const struct entropy *entropy)
+static void put_sources(struct text *text, const struct entropy *entropy)
 {
 	static const char *const states[] = {
 	    [ENTROPY_ABSENT] = "absent",
@@ -86,122 +38,127 @@ static void put_sources(struct status *status, const struct entropy *entropy)
 		char name[32];
 
 		snprintf(name, sizeof(name), "source.%s", entropy_name(i));
-		put_string(status, name, states[entropy->states[i]]);
+		text_string(text, name, states[entropy->states[i]]);
 		if (entropy_why(entropy, i))
-			put(status, "%s.why=\"%s\"\n", name, entropy_why(entropy, i));
+			text_put(text, "%s.why=\"%s\"\n", name, entropy_why(entropy, i));
 	}
 }
 
 /* The clone that began the present generation; it may be from before the daemon's start. */
-static void put_last_clone(struct status *status, const struct epoch_page *page)
+static void put_last_clone(struct text *text, const struct epoch_page *page)
 {
 	struct epoch_page_event event;
 
 	if (!epoch_page_last_event(page, &event))
 		return;
-	put_string(status, "epoch.clone_by", epoch_page_notifier_name(event.notifier));
-	put_number(status, "epoch.clone_age_ms", (uint64_t)clock_boot_age_ms(event.boottime_ns));
+	text_string(text, "epoch.clone_by", epoch_page_notifier_name(event.notifier));
+	text_number(text, "epoch.clone_age_ms", (uint64_t)clock_boot_age_ms(event.boottime_ns));
 }
 
-static void put_epoch(struct status *status, const struct server *server)
+static void put_epoch(struct text *text, const struct server *server)
 {
 	const struct epoch *epoch = server->reseed->epoch;
 	const struct epoch_page *page = epoch->file->page;
 
-	put_flag(status, "epoch.published", server->shared.page_fd >= 0);
-	put_number(status, "epoch.word", epoch_page_epoch(page));
-	put_number(status, "epoch.look_again", epoch_page_look_again(page));
-	put_string(status, "epoch.mover", epoch->mover);
-	put_number(status, "epoch.bumps", epoch->bumps);
-	put_flag(status, "epoch.kernel_reseeded", !epoch_follows(epoch));
-	put_last_clone(status, page);
+	text_flag(text, "epoch.published", server->shared.page_fd >= 0);
+	text_number(text, "epoch.word", epoch_page_epoch(page));
+	text_number(text, "epoch.look_again", epoch_page_look_again(page));
+	text_string(text, "epoch.mover", epoch->mover);
+	text_number(text, "epoch.bumps", epoch->bumps);
+	text_flag(text, "epoch.kernel_reseeded", !epoch_follows(epoch));
+	put_last_clone(text, page);
 }
 
-static void put_detectors(struct status *status, const struct epoch *epoch)
+static void put_detectors(struct text *text, const struct epoch *epoch)
 {
 	for (size_t i = 0; i < EPOCH_ROWS; i++) {
 		const struct epoch_detector *detector = &epoch->detectors[i];
 		const char *name = detector->ops->name;
 
-		put(status, "detector.%s.state=\"%s\"\n", name, epoch_state_name(detector->state));
+		text_put(text, "detector.%s.state=\"%s\"\n", name,
+			 epoch_state_name(detector->state));
 		if (detector->state != EPOCH_ACTIVE)
-			put(status, "detector.%s.why=\"%s\"\n", name, detector->why);
-		put(status, "detector.%s.says=\"%s\"\n", name,
-		    detector->ops->says_cloned ? "cloned" : "reseed");
+			text_put(text, "detector.%s.why=\"%s\"\n", name, detector->why);
+		text_put(text, "detector.%s.says=\"%s\"\n", name,
+			 detector->ops->says_cloned ? "cloned" : "reseed");
 		if (detector->ops->says_cloned)
-			put(status, "detector.%s.cloned=%llu\n", name,
-			    (unsigned long long)detector->cloned);
-		put(status, "detector.%s.aged=%llu\n", name, (unsigned long long)detector->aged);
+			text_put(text, "detector.%s.cloned=%llu\n", name,
+				 (unsigned long long)detector->cloned);
+		text_put(text, "detector.%s.aged=%llu\n", name, (unsigned long long)detector->aged);
 	}
 }
 
-static void put_protection(struct status *status, const struct server *server)
+static void put_protection(struct text *text, const struct server *server)
 {
 	const struct secmem *mem = &server->reseed->mem;
 	const struct server_facts *facts = &server->facts;
 
-	put_flag(status, "memory.secret", mem->secret);
-	put_flag(status, "memory.locked", mem->locked);
-	put_flag(status, "memory.no_dump", mem->dontdump);
-	put_flag(status, "memory.no_fork", mem->dontfork);
-	put_flag(status, "memory.core_limit_zero", facts->core_limit_zero);
-	put_flag(status, "memory.undumpable", facts->undumpable);
-	put_flag(status, "sandbox.seccomp", facts->seccomp);
-	put_number(status, "sandbox.landlock", (uint64_t)facts->landlock);
-	put_flag(status, "sandbox.exec_refused", facts->exec_refused);
-	put_flag(status, "sandbox.no_new_privs", facts->no_new_privs);
-	put_flag(status, "sandbox.refuses_fds", server->fds_refused);
-	put_number(status, "sandbox.uid", facts->uid);
+	text_flag(text, "memory.secret", mem->secret);
+	text_flag(text, "memory.locked", mem->locked);
+	text_flag(text, "memory.no_dump", mem->dontdump);
+	text_flag(text, "memory.no_fork", mem->dontfork);
+	text_flag(text, "memory.core_limit_zero", facts->core_limit_zero);
+	text_flag(text, "memory.undumpable", facts->undumpable);
+	text_flag(text, "sandbox.seccomp", facts->seccomp);
+	text_number(text, "sandbox.landlock", (uint64_t)facts->landlock);
+	text_flag(text, "sandbox.exec_refused", facts->exec_refused);
+	text_flag(text, "sandbox.no_new_privs", facts->no_new_privs);
+	text_flag(text, "sandbox.refuses_fds", server->fds_refused);
+	text_number(text, "sandbox.uid", facts->uid);
 }
 
-static void put_limits(struct status *status, const struct peers *peers)
+static void put_limits(struct text *text, const struct peers *peers)
 {
 	const struct quota *quota = &peers->quota;
 	const struct deadlines *deadlines = &peers->deadlines;
 
-	put_number(status, "limit.connections", quota->limits.connections);
-	put_number(status, "limit.connections_per_uid", quota->limits.connections_per_uid);
-	put_number(status, "limit.rate", quota->limits.rate_bytes);
-	put_number(status, "limit.request_ms", (uint64_t)deadlines->after_ms[DEADLINE_REQUEST]);
-	put_number(status, "limit.reply_ms", (uint64_t)deadlines->after_ms[DEADLINE_REPLY]);
-	put_number(status, "limit.idle_ms", (uint64_t)deadlines->after_ms[DEADLINE_IDLE]);
+	text_number(text, "limit.connections", quota->limits.connections);
+	text_number(text, "limit.connections_per_uid", quota->limits.connections_per_uid);
+	text_number(text, "limit.rate", quota->limits.rate_bytes);
+	text_number(text, "limit.request_ms", (uint64_t)deadlines->after_ms[DEADLINE_REQUEST]);
+	text_number(text, "limit.reply_ms", (uint64_t)deadlines->after_ms[DEADLINE_REPLY]);
+	text_number(text, "limit.idle_ms", (uint64_t)deadlines->after_ms[DEADLINE_IDLE]);
 }
 
-static void put_caller(struct status *status, const struct conn *conn, bool all)
+static void put_caller(struct text *text, const struct conn *conn)
 {
 	const struct quota_user *user = conn->user;
 
-	put_number(status, "caller.uid", user->uid);
-	put_number(status, "caller.connections", user->connections);
-	put_number(status, "caller.requests", user->requests);
-	put_number(status, "caller.bytes", user->bytes);
-	put_number(status, "caller.turns_put_off", user->waits);
-	put_flag(status, "caller.sees_all", all);
+	text_number(text, "caller.uid", user->uid);
+	text_number(text, "caller.connections", user->connections);
+	text_number(text, "caller.requests", user->requests);
+	text_number(text, "caller.bytes", user->bytes);
+	text_number(text, "caller.turns_put_off", user->waits);
+	text_flag(text, "caller.sees_all", conn->privileged);
 }
 
 /* What moves with what anybody asks for. */
-static void put_totals(struct status *status, const struct server *server)
+static void put_totals(struct text *text, const struct server *server)
 {
 	const struct quota *quota = &server->peers.quota;
 	const struct deadlines *deadlines = &server->peers.deadlines;
 
-	put_number(status, "reseed.output_bytes", server->reseed->bytes_since_seed);
-	put_number(status, "reseed.restarts", server->reseed->restarts);
-	put_number(status, "server.connections", server->conn_count);
-	put_number(status, "server.accepted", server->accepted);
-	put_number(status, "server.accept_pauses", server->accept_pauses);
-	put_number(status, "served.requests", server->shared.requests);
-	put_number(status, "served.bytes", server->shared.bytes_served);
-	put_number(status, "peers.uids", quota->users);
-	put_number(status, "peers.refused", quota->refused_all);
-	put_number(status, "peers.refused_uid", quota->refused_uid);
-	put_number(status, "peers.turns_put_off", quota->waits);
-	put_number(status, "peers.request_timeouts", deadlines->expired[DEADLINE_REQUEST]);
-	put_number(status, "peers.reply_timeouts", deadlines->expired[DEADLINE_REPLY]);
-	put_number(status, "peers.idle_timeouts", deadlines->expired[DEADLINE_IDLE]);
+	text_number(text, "reseed.output_bytes", server->reseed->bytes_since_seed);
+	text_number(text, "reseed.restarts", server->reseed->restarts);
+	text_number(text, "server.connections", server->conn_count);
+	text_number(text, "server.accepted", server->accepted);
+	text_number(text, "server.accept_pauses", server->accept_pauses);
+	text_number(text, "served.requests", server->shared.requests);
+	text_number(text, "served.bytes", server->shared.bytes_served);
+	text_number(text, "reseed.contributed", server->reseed->contributed);
+	text_number(text, "events.subscribers", server->events.count);
+	text_number(text, "events.owing",
+		    events_owing(&server->events, server->reseed->epoch->generation));
+	text_number(text, "peers.uids", quota->users);
+	text_number(text, "peers.refused", quota->refused_all);
+	text_number(text, "peers.refused_uid", quota->refused_uid);
+	text_number(text, "peers.turns_put_off", quota->waits);
+	text_number(text, "peers.request_timeouts", deadlines->expired[DEADLINE_REQUEST]);
+	text_number(text, "peers.reply_timeouts", deadlines->expired[DEADLINE_REPLY]);
+	text_number(text, "peers.idle_timeouts", deadlines->expired[DEADLINE_IDLE]);
 }
 
-static void put_users(struct status *status, const struct quota *quota)
+static void put_users(struct text *text, const struct quota *quota)
 {
 	const struct quota_user *users[STATUS_USERS];
 	size_t count = quota_busiest(quota, users, STATUS_USERS);
@@ -210,36 +167,37 @@ static void put_users(struct status *status, const struct quota *quota)
 		char name[32];
 
 		snprintf(name, sizeof(name), "user.uid%u", users[i]->uid);
-		put(status, "%s.connections=%u\n", name, users[i]->connections);
-		put(status, "%s.requests=%llu\n", name, (unsigned long long)users[i]->requests);
-		put(status, "%s.bytes=%llu\n", name, (unsigned long long)users[i]->bytes);
-		put(status, "%s.turns_put_off=%llu\n", name, (unsigned long long)users[i]->waits);
+		text_put(text, "%s.connections=%u\n", name, users[i]->connections);
+		text_put(text, "%s.requests=%llu\n", name, (unsigned long long)users[i]->requests);
+		text_put(text, "%s.bytes=%llu\n", name, (unsigned long long)users[i]->bytes);
+		text_put(text, "%s.turns_put_off=%llu\n", name,
+			 (unsigned long long)users[i]->waits);
 	}
 }
 
-size_t status_text(void *owner, const struct conn *conn, char *text, size_t size)
+size_t status_text(void *owner, const struct conn *conn, char *data, size_t size)
 {
 	const struct server *server = owner;
-	const bool all = sees_all(server, conn);
-	struct status status = {.text = text, .size = size};
+	struct text out = {.data = data, .size = size};
+	struct text *text = &out;
 
-	put_string(&status, "version", RNGD_VERSION);
-	put_string(&status, "state", reseed_refuses(server->reseed) ? "refusing" : "serving");
-	put_number(&status, "generation", server->reseed->epoch->generation);
-	put_number(&status, "uptime_ms", (uint64_t)(clock_now_ms() - server->started_at_ms));
-	put_string(&status, "keystream", server->facts.keystream);
-	put_reseed(&status, server->reseed);
-	put_sources(&status, &server->reseed->entropy);
-	put_epoch(&status, server);
-	put_detectors(&status, server->reseed->epoch);
-	put_protection(&status, server);
-	put_limits(&status, &server->peers);
-	put_caller(&status, conn, all);
-	if (all) {
-		put_totals(&status, server);
-		put_users(&status, &server->peers.quota);
+	text_string(text, "version", RNGD_VERSION);
+	text_string(text, "state", reseed_refuses(server->reseed) ? "refusing" : "serving");
+	text_number(text, "generation", server->reseed->epoch->generation);
+	text_number(text, "uptime_ms", (uint64_t)(clock_now_ms() - server->started_at_ms));
+	text_string(text, "keystream", server->facts.keystream);
+	put_reseed(text, server->reseed);
+	put_sources(text, &server->reseed->entropy);
+	put_epoch(text, server);
+	put_detectors(text, server->reseed->epoch);
+	put_protection(text, server);
+	put_limits(text, &server->peers);
+	put_caller(text, conn);
+	if (conn->privileged) {
+		put_totals(text, server);
+		put_users(text, &server->peers.quota);
 	}
-	return status.len;
+	return out.len;
 }
 
 /* In MiB, so that little traffic does not make a new line each time. */

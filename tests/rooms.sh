@@ -47,7 +47,8 @@ only() {
 		[ $allowed = yes ] || breach "$file: <$header> belongs in $*"
 	done
 }
-only 'ev\.h' 'daemon/server.*' 'daemon/conn.*' 'daemon/peers.*' 'daemon/epoch_watch.*'
+only 'ev\.h' 'daemon/server.*' 'daemon/conn.*' 'daemon/peers.*' 'daemon/epoch_watch.*' \
+	'daemon/announce.*' 'daemon/loop.*'
 only 'systemd/' 'daemon/service.c'
 only 'seccomp\.h' 'seccomp/sandbox.c'
 only 'sodium\.h' 'daemon/hash.c' 'daemon/main.c'
