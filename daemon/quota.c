@@ -209,7 +209,7 @@ enum quota_turn quota_may(const struct quota *quota, struct quota_user *user, in
 void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_bytes,
 		  size_t made_bytes, int64_t now_ms, uint64_t pass)
 {
-	int64_t least = least_balance(quota);
+	const int64_t least = least_balance(quota) - (int64_t)QUOTA_TURN_BYTES * PER_BYTE;
 
 	if (user->pass != pass) {
 		user->pass = pass;
@@ -220,6 +220,10 @@ void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_byte
 		return;
 	refill(quota, user, now_ms);
 	user->balance -= (int64_t)sent_bytes * PER_BYTE;
+	/*
+	 * A turn begins above the least, so this is never reached. A floor at the least itself
+	 * would forgive every small turn there: one each millisecond, whatever the rate.
+	 */
 	if (user->balance < least)
 		user->balance = least;
 }

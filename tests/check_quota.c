@@ -205,6 +205,25 @@ START_TEST(large_turns_keep_to_the_rate)
 }
 END_TEST
 
+/* Over a minute of small turns alone: the rate, and what a bucket is worth. */
+START_TEST(small_turns_keep_to_the_rate)
+{
+	struct quota_user *user;
+	uint64_t sent = 0, pass = 0;
+
+	start(100, 10, RATE);
+	user = entered(ALICE, 0);
+	for (int64_t now_ms = 0; now_ms < 60000; now_ms++)
+		while (quota_may(&quota, user, now_ms, ++pass) != QUOTA_NOTHING) {
+			quota_charge(&quota, user, QUOTA_SMALL_BYTES, QUOTA_SMALL_BYTES, now_ms,
+				     pass);
+			sent += QUOTA_SMALL_BYTES;
+		}
+	ck_assert_uint_ge(sent, 60 * (uint64_t)RATE);
+	ck_assert_uint_le(sent, 62 * (uint64_t)RATE + QUOTA_TURN_BYTES + QUOTA_SMALL_BYTES);
+}
+END_TEST
+
 /* Large turns stop at nothing; small ones then have a second's bytes, at once. */
 START_TEST(small_turns_pass_by_large_ones)
 {
@@ -246,7 +265,7 @@ START_TEST(nothing_overflows)
 				quota_may(&quota, user, times[t], pass);
 				ck_assert_int_le(user->balance, full);
 				ck_assert_int_ge(user->balance,
-						 -full - (int64_t)QUOTA_TURN_BYTES * 1000);
+						 -full - (int64_t)QUOTA_TURN_BYTES * 2000);
 			}
 		ck_assert_int_eq(quota_may(&quota, user, INT64_MAX, 1u << 31), QUOTA_LARGE);
 		quota_deinit(&quota);
@@ -452,6 +471,7 @@ int main(void)
 	tcase_add_test(tcase, a_debt_outlives_its_connections);
 	tcase_add_test(tcase, the_gone_are_bounded);
 	tcase_add_test(tcase, large_turns_keep_to_the_rate);
+	tcase_add_test(tcase, small_turns_keep_to_the_rate);
 	tcase_add_test(tcase, small_turns_pass_by_large_ones);
 	tcase_add_test(tcase, nothing_overflows);
 	tcase_add_test(tcase, a_pass_has_an_end);
