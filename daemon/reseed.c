@@ -203,16 +203,17 @@ const char *reseed_refuses(const struct reseed *reseed)
 	return is_twin(reseed) ? "a sibling may be in the same state" : NULL;
 }
 
-static void make(struct reseed *reseed, void *out, size_t len)
+/* Was there a nonce of RDRAND's in it? Without one it is as secret, but a twin makes the same. */
+static bool make(struct reseed *reseed, void *out, size_t len)
 {
 	uint64_t nonce = 0;
+	bool told_apart = reseed->use_rdrand && cpu_rdrand64(&nonce);
 
-	if (reseed->use_rdrand)
-		cpu_rdrand64(&nonce); /* 0 when it fails, which is safe */
 	rng_fill(&reseed->secret->rng, nonce, out, len);
 	wipe_stack();
 	wipe(&nonce, sizeof(nonce));
 	reseed->bytes_since_seed += len;
+	return told_apart;
 }
 
 int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generation)
@@ -226,7 +227,10 @@ int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generati
 			return err;
 		if (is_twin(reseed))
 			return RESEED_E_AGAIN;
-		make(reseed, out, len);
+		if (!make(reseed, out, len) && epoch_may_be_twin(reseed->epoch)) {
+			wipe(out, len);
+			return RESEED_E_AGAIN;
+		}
 		epoch_look(reseed->epoch, EPOCH_AFTER);
 		if (reseed->epoch->moves == reseed->moves_seen) {
 			*generation = reseed->epoch->generation;

@@ -14,38 +14,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/accept.h"
 #include "daemon/clock.h"
 #include "daemon/epoch_file.h"
-#include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/signals.h"
 #include "daemon/status.h"
 
-/* Accepted at most this many at a time, so that a storm of connects leaves turns to the others. */
-#define SERVER_ACCEPT_BURST 8
-
-/* Out of descriptors or memory: look again this often; say so this often. */
-#define SERVER_PAUSE_S      0.1
-#define SERVER_PAUSE_LOG_MS 10000
-
 /* A peer that does not read its last frame may hold up a stop for this long. */
 #define SERVER_STOP_S 2.0
 
+/* Between two tries to tell the service manager something. */
+#define SERVER_RETRY_S 0.05
+
 /* Renewal of an idle daemon's state, a retry after a failed reseed or notification. */
 #define SERVER_TICK_S 1.0
-
-static void listeners_start(struct server *server)
-{
-	for (size_t i = 0; i < server->listener_count; i++)
-		ev_io_start(server->loop, &server->listeners[i].watcher);
-}
-
-static void listeners_stop(struct server *server)
-{
-	for (size_t i = 0; i < server->listener_count; i++)
-		ev_io_stop(server->loop, &server->listeners[i].watcher);
-}
 
 static void conn_ended(void *owner, struct conn *conn)
 {
@@ -62,114 +46,6 @@ static void conn_ended(void *owner, struct conn *conn)
 		ev_break(server->loop, EVBREAK_ALL);
 }
 
-/*
- * Descriptors or memory ran out. The listener is level-triggered, so it must rest or the loop
- * would spin; connections wait in the backlog meanwhile.
- */
-static void accept_pause(struct server *server, const char *why)
-{
-	int64_t now_ms = clock_now_ms();
-
-	server->accept_pauses++;
-	if (now_ms - server->pause_logged_at_ms >= SERVER_PAUSE_LOG_MS) {
-		server->pause_logged_at_ms = now_ms;
-		log_event(LOG_EVENT_ACCEPT_PAUSED, LOG_LEVEL_WARNING,
-			  "cannot accept connections for now: %s (%zu open)", why,
-			  server->conn_count);
-	}
-	listeners_stop(server);
-	ev_timer_stop(server->loop, &server->pause_timer);
-	ev_timer_set(&server->pause_timer, SERVER_PAUSE_S, 0.);
-	ev_timer_start(server->loop, &server->pause_timer);
-}
-
-static void accept_again(struct ev_loop *loop, ev_timer *timer, int events)
-{
-	struct server *server = timer->data;
-
-	(void)loop;
-	(void)events;
-	if (!server->shared.stopping)
-		listeners_start(server);
-}
-
-/*
- * The user who started the daemon counts, and not the one it runs as: that may be "nobody", whom it
- * shares with others.
- */
-static struct conn_peer judge_peer(const struct server *server, const struct ucred *ucred,
-				   const struct server_listener *listener, struct quota_user *user)
-{
-	return (struct conn_peer){
-	    .user = user,
-	    .pid = ucred->pid,
-	    .control = listener->control,
-	    .privileged =
-		listener->control || ucred->uid == 0 || ucred->uid == server->facts.started_by,
-	};
-}
-
-/* false: no more for now. */
-static bool server_accept(struct server *server, const struct server_listener *listener)
-{
-	int fd = accept4(listener->watcher.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	struct ucred ucred;
-	socklen_t ucred_bytes = sizeof(ucred);
-	struct quota_user *user;
-	struct conn_peer peer;
-	struct conn *conn;
-	int err;
-
-	if (fd < 0) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			accept_pause(server, strerror(errno));
-		/* The others concern one connection that is gone already. */
-		return errno == ECONNABORTED || errno == EINTR;
-	}
-	/* Asked before the first byte is read, so nothing a peer sends can come before it. */
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &ucred, &ucred_bytes) < 0) {
-		close(fd);
-		return true;
-	}
-	err = peers_enter(&server->peers, ucred.uid, listener->control, &user);
-	if (err > 0) {
-		listener_refuse(fd, server->reseed->epoch->generation);
-		return true;
-	}
-	if (err) {
-		close(fd);
-		conn = NULL;
-	} else {
-		peer = judge_peer(server, &ucred, listener, user);
-		conn = conn_new(&server->shared, fd, &peer);
-	}
-	if (!conn) {
-		accept_pause(server, strerror(ENOMEM));
-		return false;
-	}
-	conn->next = server->conns;
-	if (conn->next)
-		conn->next->prev = conn;
-	server->conns = conn;
-	server->conn_count++;
-	server->accepted++;
-	return true;
-}
-
-static void listener_ready(struct ev_loop *loop, ev_io *watcher, int events)
-{
-	struct server_listener *listener = watcher->data;
-
-	(void)loop;
-	if (events & (int)EV_ERROR) {
-		accept_pause(listener->server, "the kernel refuses to watch the socket");
-		return;
-	}
-	for (int i = 0; i < SERVER_ACCEPT_BURST; i++)
-		if (!server_accept(listener->server, listener))
-			break;
-}
-
 static void server_stop(struct server *server)
 {
 	struct conn *conn, *next;
@@ -180,7 +56,7 @@ static void server_stop(struct server *server)
 	log_event(LOG_EVENT_STOPPING, LOG_LEVEL_INFO, "stopping");
 	service_notify(server->service, "STOPPING=1");
 	server->shared.stopping = true;
-	listeners_stop(server);
+	accept_stop(server);
 	peers_stop(&server->peers);
 	ev_timer_set(&server->stop_timer, SERVER_STOP_S, 0.);
 	ev_timer_start(server->loop, &server->stop_timer);
@@ -211,6 +87,16 @@ static void look(void *owner)
 	epoch_tick(server->reseed->epoch, serving && !reseed_refuses(server->reseed));
 }
 
+/* Somebody fills the manager's queue: there is room in it now and then. */
+static void retry(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct server *server = timer->data;
+
+	(void)events;
+	if (!service_retry(server->service))
+		ev_timer_stop(loop, timer);
+}
+
 /* Once a second. Last what the watchdog hears: all the rest has been done by then. */
 static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
@@ -223,7 +109,8 @@ static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 	peers_tick(&server->peers);
 	look(server);
 	status_line(server, line, sizeof(line));
-	service_tick(server->service, line);
+	if (service_tick(server->service, line))
+		ev_timer_again(server->loop, &server->retry_timer);
 }
 
 static void reload(struct server *server)
@@ -257,33 +144,15 @@ static void signal_ready(struct ev_loop *loop, ev_io *watcher, int events)
 	}
 }
 
-static int init_listeners(struct server *server, const struct server_setup *setup)
-{
-	server->fds_refused = true;
-	for (size_t i = 0; i < setup->socket_count; i++) {
-		struct server_listener *listener = &server->listeners[i];
-		int fd = setup->sockets[i].fd;
-
-		server->fds_refused &= listener_refuses_fds(fd);
-		listener->server = server;
-		listener->control = setup->sockets[i].control;
-		ev_io_init(&listener->watcher, listener_ready, fd, EV_READ);
-		listener->watcher.data = listener;
-	}
-	server->listener_count = setup->socket_count;
-	listeners_start(server);
-	return server->fds_refused ? 0 : signals_guard_linger();
-}
-
 static int init_watchers(struct server *server)
 {
 	int fd = signals_open();
 
 	ev_io_init(&server->signal_watcher, signal_ready, fd, EV_READ);
 	server->signal_watcher.data = server;
-	ev_init(&server->pause_timer, accept_again);
-	server->pause_timer.data = server;
 	ev_init(&server->stop_timer, stop_late);
+	ev_timer_init(&server->retry_timer, retry, 0., SERVER_RETRY_S);
+	server->retry_timer.data = server;
 	ev_timer_init(&server->tick_timer, tick, SERVER_TICK_S, SERVER_TICK_S);
 	server->tick_timer.data = server;
 	if (fd < 0)
@@ -315,7 +184,6 @@ int server_init(struct server *server, const struct server_setup *setup)
 	server->signal_watcher.fd = -1;
 	server->started_at_ms = clock_now_ms();
 	server->facts.started_by = geteuid();
-	server->pause_logged_at_ms = -SERVER_PAUSE_LOG_MS;
 	server->reseed = setup->reseed;
 	server->service = setup->service;
 	/* One heap that grows by brk() alone: mapping and remapping stay out of the sandbox. */
@@ -340,7 +208,7 @@ int server_init(struct server *server, const struct server_setup *setup)
 	if (!err)
 		err = init_watchers(server);
 	if (!err)
-		err = init_listeners(server, setup);
+		err = accept_init(server, setup);
 	if (!err) {
 		epoch_watch_start(&server->epoch_watch, server->loop, server->reseed->epoch, look,
 				  server);
@@ -374,7 +242,7 @@ void server_deinit(struct server *server)
 	peers_deinit(&server->peers);
 	if (server->loop) {
 		announce_stop(&server->announce);
-		listeners_stop(server);
+		accept_stop(server);
 		epoch_watch_stop(&server->epoch_watch);
 		ev_loop_destroy(server->loop);
 		if (server->signal_watcher.fd >= 0)

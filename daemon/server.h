@@ -79,6 +79,7 @@ struct server {
 
 	ev_io signal_watcher;
 	ev_timer pause_timer; /* accept again */
+	ev_timer retry_timer; /* the manager's queue is full */
 	ev_timer tick_timer;  /* what must happen on an idle daemon as well */
 	int error;            /* why the loop ended, if not because it was told to; else 0 */
 	ev_timer stop_timer;  /* the longest a clean stop may take */

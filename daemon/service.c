@@ -199,23 +199,28 @@ static int say(const struct service *service, const char *state)
 	return 0;
 }
 
-void service_retry(struct service *service)
+/* Is it to be tried again? */
+static bool passes(int err)
 {
-	int err;
+	return err == -EAGAIN || err == -ENOBUFS;
+}
 
-	if (!service->pending || service->notify_fd < 0)
-		return;
-	err = say(service, service->pending);
-	if (err != -EAGAIN && err != -ENOBUFS)
+bool service_retry(struct service *service)
+{
+	if (service->notify_fd < 0)
+		return false;
+	if (service->pending && !passes(say(service, service->pending)))
 		service->pending = NULL;
+	if (service->watchdog_owed)
+		service->watchdog_owed = passes(say(service, "WATCHDOG=1"));
+	return service->pending || service->watchdog_owed;
 }
 
 void service_notify(struct service *service, const char *state)
 {
 	service->pending = state;
-	service_retry(service);
-	if (service->pending && service->notify_fd >= 0)
-		log_warning("the service manager does not read; trying again each second");
+	if (service_retry(service) && service->pending)
+		log_warning("the service manager does not read; trying again until it does");
 }
 
 static void show_status(struct service *service, const char *status)
@@ -233,15 +238,15 @@ static void show_status(struct service *service, const char *status)
 	service->status_at_ms = now_ms;
 }
 
-void service_tick(struct service *service, const char *status)
+bool service_tick(struct service *service, const char *status)
 {
-	if (service->notify_fd < 0)
-		return;
-	service_retry(service);
-	/* Lost ones do not count: another comes in a second, long before the manager acts. */
-	if (service->watchdog)
-		(void)say(service, "WATCHDOG=1");
-	show_status(service, status);
+	bool owed;
+
+	service->watchdog_owed = service->watchdog;
+	owed = service_retry(service);
+	if (service->notify_fd >= 0)
+		show_status(service, status);
+	return owed;
 }
 
 void service_reloading(struct service *service)

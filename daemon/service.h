@@ -19,6 +19,7 @@ struct service {
 	int notify_fd;       /* connected to the manager's socket, or -1 */
 	const char *pending; /* the last message, while the manager has not taken it; or NULL */
 	bool watchdog;       /* the manager ends a service that falls silent */
+	bool watchdog_owed;  /* said in vain so far */
 	char status[SERVICE_STATUS_BYTES]; /* what STATUS= said last */
 	int64_t status_at_ms;              /* when; 0: never */
 };
@@ -69,15 +70,18 @@ int service_passed_fds(void);
  */
 void service_notify(struct service *service, const char *state);
 
-/* Sends what is still pending, if anything. */
-void service_retry(struct service *service);
+/*
+ * Sends what is still pending, the watchdog's word included. true: the manager's queue is full, so
+ * some is left. Anybody may fill that queue, so one try a second would lose to a flood.
+ */
+bool service_retry(struct service *service);
 
 /*
  * To be called by the loop once a second, and by nothing that could go on while the loop stands:
  * sends what is pending, tells the watchdog that the loop turns, and shows status, one line, if it
- * changed. Never blocks; what the manager does not take is said again the next time.
+ * changed. Never blocks. As service_retry().
  */
-void service_tick(struct service *service, const char *status);
+bool service_tick(struct service *service, const char *status);
 
 /*
  * What a reload means to the manager: until READY=1 is said again, it is not done. A message that

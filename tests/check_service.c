@@ -196,6 +196,26 @@ START_TEST(long_status_is_cut)
 }
 END_TEST
 
+/* Anybody may keep the queue full: the watchdog's word is owed until there is room, and then once.
+ */
+START_TEST(watchdog_is_said_as_soon_as_there_is_room)
+{
+	struct service service;
+
+	setenv("WATCHDOG_USEC", "20000000", 1);
+	fill_queue();
+	service_init(&service);
+	ck_assert(service_tick(&service, "a"));
+	ck_assert(service_retry(&service));
+	drain();
+	ck_assert(!service_retry(&service));
+	expect("WATCHDOG=1");
+	ck_assert(!service_retry(&service));
+	expect_nothing();
+	service_deinit(&service);
+}
+END_TEST
+
 /* A full queue takes nothing and holds nobody up; what is lost is said again. */
 START_TEST(tick_survives_a_full_queue)
 {
@@ -514,6 +534,7 @@ int main(void)
 	tcase_add_test(tcase, status_is_bounded);
 	tcase_add_test(tcase, long_status_is_cut);
 	tcase_add_test(tcase, tick_survives_a_full_queue);
+	tcase_add_test(tcase, watchdog_is_said_as_soon_as_there_is_room);
 	tcase_add_test(tcase, reloading_says_when);
 	tcase_add_test(tcase, manager_goes);
 	tcase_add_test(tcase, without_a_manager);
