@@ -202,38 +202,52 @@ $(TEST_TOOLS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(PROTO_OBJS)) $(LIB_A)
 tests: all $(UNIT_BINS) $(TEST_TOOLS)
 
 # The same tree with what newer kernels give refused: locked memory instead of memfd_secret, no
-# MADV_WIPEONFORK, no SO_PASSRIGHTS. And one whose known answer is wrong, which must not start.
+# MADV_WIPEONFORK, no SO_PASSRIGHTS, no vDSO; and the unit tests that see the difference.
+FALLBACK_TESTS = check_secmem check_rngclient check_rngclient_clone check_protocol check_memory
+FALLBACK_BINS = $(addprefix $(BUILD)/fallback/tests/,$(FALLBACK_TESTS))
+
+# A daemon whose known answer is wrong, which must not start: one object is another.
+$(O)/crypto/chacha20_bad.o: crypto/chacha20.c Makefile
+	$(SAY) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -DRNGD_TEST_BAD_VECTOR='"portable"' -c -o $@ $<
+
+$(B)/badvector/rngd: $(patsubst %/chacha20.o,%/chacha20_bad.o,$(call obj,daemon/main.o $(DAEMON_PARTS)))
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
 .PHONY: variants
-variants:
-	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/fallback FALLBACK=1 tests
-	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/badvector \
-		RNGD_DEFS='-DRNGD_TEST_BAD_VECTOR=\"portable\"' $(BUILD)/badvector/rngd
+variants: $(B)/badvector/rngd
+	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/fallback FALLBACK=1 $(BUILD)/fallback/rngd $(FALLBACK_BINS)
+
+# A build inside a check uses every processor, unless make was told how many jobs to run. (A make whose jobs are
+# counted by one above it has that in its flags too.)
+JOBS = $(if $(filter -j% --jobs% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: check check-now check-asan check-ubsan check-tsan check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
-	+@$(MAKE) --no-print-directory check-now
+	+@$(MAKE) --no-print-directory $(JOBS) check-now
 
-check-now: tests variants
-	+$(Q)$(MAKE) --no-print-directory rooms
-	+$(Q)$(MAKE) --no-print-directory check-cross
+check-now: tests variants check-cross rooms
 	@BUILD=$(B) bash tests/run.sh $(UNIT_TESTS)
 
 # The sanitizers: the whole suite again, built with each.
 check-asan: ## the suite under AddressSanitizer (and LeakSanitizer in the unit tests)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
-	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address tests
+	+$(Q)$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/asan SAN=address tests
 	@BUILD=$(BUILD)/asan SAN=address bash tests/run.sh $(UNIT_TESTS)
 
 check-ubsan: ## the suite under UndefinedBehaviorSanitizer
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
-	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/ubsan SAN=undefined tests
+	+$(Q)$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/ubsan SAN=undefined tests
 	@BUILD=$(BUILD)/ubsan SAN=undefined bash tests/run.sh $(UNIT_TESTS)
 
 check-tsan: ## the library's thread tests under ThreadSanitizer
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
-	+$(Q)$(MAKE) --no-print-directory all
-	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SAN=thread \
+	+$(Q)$(MAKE) --no-print-directory $(JOBS) all
+	+$(Q)$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/tsan SAN=thread \
 		$(BUILD)/tsan/tests/check_rngclient $(BUILD)/tsan/tests/check_rngclient_clone \
 		$(BUILD)/tsan/tests/check_epoch_page
 	@BUILD=$(BUILD)/tsan DAEMON_BUILD=$(B) SAN=thread ONLY_UNITS=1 bash tests/run.sh \
