@@ -231,7 +231,7 @@ check: ## build and run every test in its short form (installs what is missing)
 	+@$(MAKE) --no-print-directory $(JOBS) check-now
 
 check-now: tests variants check-cross rooms
-	@BUILD=$(B) bash tests/run.sh $(UNIT_TESTS)
+	@BUILD=$(B) bash tests/run.sh $(UNIT_TESTS) $(FALLBACK_TESTS:=:fallback)
 
 # The sanitizers: the whole suite again, built with each.
 check-asan: ## the suite under AddressSanitizer (and LeakSanitizer in the unit tests)
