@@ -13,30 +13,10 @@ STOP_MS=3500 # a lease lasts 3 s
 [ -z "$SAN" ] || SLACK_MS=4000
 PAGE=$SOCK.epoch
 
-figure() {
-	sed -n "s/.*$1=\([0-9]*\).*/\1/p" "$TMP/called" | tail -n 1
-}
-
 start_rngd
-mkfifo "$TMP/ask"
-"$BUILD/tests/callers" "$SOCK" $CALLERS $TIMEOUT_MS $PAUSE_MS <"$TMP/ask" >"$TMP/called" 2>"$TMP/err" &
-callers=$!
-exec 7>"$TMP/ask"
-ready() {
-	grep -q ready "$TMP/called"
-}
-wait_for 20 ready || fail "the callers do not start: $(cat "$TMP/err")"
-reports=0
-report() {
-	reports=$((reports + 1))
-	echo >&7
-	wait_for 10 reported || fail "no report"
-}
-reported() {
-	[ "$(grep -c calls= "$TMP/called")" -ge $reports ]
-}
-report
-[ "$(figure failed)" -eq 0 ] || fail "before the stop: $(tail -n 1 "$TMP/called")"
+callers_start $CALLERS $TIMEOUT_MS $PAUSE_MS
+callers_report
+[ "$(callers_figure failed)" -eq 0 ] || fail "before the stop: $(tail -n 1 "$TMP/called")"
 before=$("$BUILD/tests/page_reader" show "$PAGE")
 watched() {
 	"$BUILD/tests/page_reader" show "$PAGE" | grep -q '^lease_left_ms=[1-9]'
@@ -49,7 +29,7 @@ stopped() {
 }
 wait_for 5 stopped || fail "it does not stop"
 begin_ms=$(date +%s%3N)
-report # what was under way
+callers_report # what was under way
 # Who waits long enough: asks now, is answered when it goes on.
 "$RNGCLI" --timeout 20 --socket "$SOCK" --hex 24 >"$TMP/patient" 2>&1 7>&- &
 patient=$!
@@ -58,30 +38,28 @@ long_enough() {
 }
 wait_for 10 long_enough
 watched && fail "the lease outlives the daemon's stop"
-report
+callers_report
 during=$(tail -n 1 "$TMP/called")
 kill -0 $patient 2>/dev/null || fail "who waits was answered by nobody: $(cat "$TMP/patient")"
-[ "$(figure timeouts)" -ge $((CALLERS * (STOP_MS / (TIMEOUT_MS + SLACK_MS) - 1))) ] ||
+[ "$(callers_figure timeouts)" -ge $((CALLERS * (STOP_MS / (TIMEOUT_MS + SLACK_MS) - 1))) ] ||
 	fail "too few calls ended: $during"
-{ [ "$(figure failed)" -eq "$(figure timeouts)" ] && [ "$(figure calls)" -le $(($(figure failed) + CALLERS)) ]; } ||
+{ [ "$(callers_figure failed)" -eq "$(callers_figure timeouts)" ] && [ "$(callers_figure calls)" -le $(($(callers_figure failed) + CALLERS)) ]; } ||
 	fail "calls ended otherwise: $during: $(sort "$TMP/err" | uniq -c)"
-[ "$(figure slowest_ms)" -le $((TIMEOUT_MS + SLACK_MS)) ] || fail "later than the deadline: $during"
+[ "$(callers_figure slowest_ms)" -le $((TIMEOUT_MS + SLACK_MS)) ] || fail "later than the deadline: $during"
 
 kill -CONT "$RNGD_PID"
 wait $patient || fail "who waited got nothing: $(cat "$TMP/patient")"
 [ "$(wc -c <"$TMP/patient")" -eq 49 ] || fail "who waited got: $(cat "$TMP/patient")"
 wait_for 5 watched || fail "no lease after the stop"
-report # calls that began before it went on
+callers_report # calls that began before it went on
 served_again() {
-	report
-	[ "$(figure fewest)" -gt 0 ] && [ "$(figure failed)" -eq 0 ]
+	callers_report
+	[ "$(callers_figure fewest)" -gt 0 ] && [ "$(callers_figure failed)" -eq 0 ]
 }
 wait_for 10 served_again || fail "not as before: $(tail -n 1 "$TMP/called")"
 # A late answer that reached another call would have been an error of its own there.
 [ ! -s "$TMP/err" ] || fail "calls ended otherwise: $(sort "$TMP/err" | uniq -c)"
-exec 7>&-
-wait $callers || fail "$(tail -n 1 "$TMP/called"): $(cat "$TMP/err")"
-[ "$(figure repeated)" -eq 0 ] || fail "$(tail -n 1 "$TMP/called")"
+callers_end
 generation() {
 	sed -n 's/^generation=//p'
 }

@@ -66,6 +66,44 @@ status_value() {
 	"$RNGCLI" --socket "$SOCK" status --json | sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p"
 }
 
+# callers_start COUNT TIMEOUT_MS PAUSE_MS - so many callers without a pause but that; they report when told to
+# (tests/callers.c), and end when descriptor 7 is closed: what else is started must not have it.
+callers_start() {
+	mkfifo "$TMP/ask"
+	"$BUILD/tests/callers" "$SOCK" "$@" <"$TMP/ask" >"$TMP/called" 2>"$TMP/err" &
+	CALLERS_PID=$!
+	exec 7>"$TMP/ask"
+	CALLERS_REPORTS=0
+	wait_for 20 callers_ready || fail "the callers do not start: $(cat "$TMP/err")"
+}
+
+callers_ready() {
+	grep -q ready "$TMP/called"
+}
+
+callers_reported() {
+	[ "$(grep -c calls= "$TMP/called")" -ge "$CALLERS_REPORTS" ]
+}
+
+# callers_report - has them say what became of their calls since the last report.
+callers_report() {
+	CALLERS_REPORTS=$((CALLERS_REPORTS + 1))
+	echo >&7
+	wait_for 10 callers_reported || fail "no report"
+}
+
+# callers_figure NAME - out of the newest report, or of what they say at their end.
+callers_figure() {
+	sed -n "s/.*$1=\([0-9]*\).*/\1/p" "$TMP/called" | tail -n 1
+}
+
+# callers_end - they end well, and were given nothing twice.
+callers_end() {
+	exec 7>&-
+	wait "$CALLERS_PID" || fail "$(tail -n 1 "$TMP/called"): $(cat "$TMP/err")"
+	[ "$(callers_figure repeated)" -eq 0 ] || fail "$(tail -n 1 "$TMP/called")"
+}
+
 cleanup() {
 	local job
 	for job in $(jobs -p); do
