@@ -12,11 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/ioctl.h>
-#include <sys/random.h>
 #include <unistd.h>
-
-#include <linux/random.h>
 
 #include "daemon/epoch.h"
 #include "tests/support.h"
@@ -41,24 +37,6 @@ static bool vdso_works(void)
 
 	vdso_deinit(&vdso);
 	return works;
-}
-
-/* Makes the kernel reseed. false: it may not be asked. */
-static bool reseed_kernel(void)
-{
-	struct {
-		struct rand_pool_info info;
-		uint8_t bytes[32];
-	} pool = {.info = {.entropy_count = 256, .buf_size = 32}};
-	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = getrandom(pool.bytes, sizeof(pool.bytes), 0) == sizeof(pool.bytes) &&
-	     ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
-	close(fd);
-	return ok;
 }
 
 static void setup(void)
@@ -189,7 +167,7 @@ START_TEST(real_reseed)
 	epoch_kernel_ops.start(&detector, -ENOENT, NULL);
 	for (int i = 0; i < 5; i++) {
 		generation = detector.own.kernel.generation;
-		ck_assert(reseed_kernel());
+		ck_assert(support_reseed_kernel());
 		ck_assert_int_eq(epoch_kernel_ops.look(&detector, EPOCH_BEFORE), EPOCH_AGED);
 		ck_assert_uint_gt(detector.own.kernel.generation, generation);
 		value_is(detector.own.kernel.generation);
@@ -215,7 +193,7 @@ int main(void)
 	tcase_add_test(tcase, fails_once);
 	if (vdso_works()) {
 		tcase_add_test(tcase, real);
-		if (reseed_kernel())
+		if (support_reseed_kernel())
 			tcase_add_test(tcase, real_reseed);
 		else
 			printf("SKIP: a reseed of the kernel: not permitted\n");

@@ -7,23 +7,20 @@
 #include <check.h>
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <linux/random.h>
-
 #include "host/vdso.h"
+#include "tests/support.h"
 
 #if defined(__x86_64__)
 #define NAME "__vdso_getrandom"
@@ -207,24 +204,6 @@ START_TEST(real_survives_fork)
 }
 END_TEST
 
-/* Makes the kernel reseed. false: it may not be asked. */
-static bool reseed_kernel(void)
-{
-	struct {
-		struct rand_pool_info info;
-		uint8_t bytes[32];
-	} pool = {.info = {.entropy_count = 256, .buf_size = 32}};
-	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = getrandom(pool.bytes, sizeof(pool.bytes), 0) == sizeof(pool.bytes) &&
-	     ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
-	close(fd);
-	return ok;
-}
-
 START_TEST(real_moves_at_a_reseed)
 {
 	struct vdso vdso;
@@ -233,7 +212,7 @@ START_TEST(real_moves_at_a_reseed)
 	ck_assert_int_eq(vdso_init(&vdso), 0);
 	for (int i = 0; i < 10; i++) {
 		generation = vdso_generation(&vdso);
-		ck_assert(reseed_kernel());
+		ck_assert(support_reseed_kernel());
 		ck_assert_uint_gt(vdso_generation(&vdso), generation);
 	}
 	vdso_deinit(&vdso);
@@ -701,7 +680,7 @@ static void add_real(TCase *tcase)
 	tcase_add_test(tcase, real_two_handles_agree);
 	tcase_add_test(tcase, real_survives_dropping);
 	tcase_add_test(tcase, real_survives_fork);
-	if (reseed_kernel())
+	if (support_reseed_kernel())
 		tcase_add_test(tcase, real_moves_at_a_reseed);
 	else
 		printf("SKIP: a reseed of the kernel: not permitted\n");

@@ -1,6 +1,6 @@
 /*
- * Owns: the daemons it started and their directories. May touch: /dev/shm, /proc.
- * Never does: wait without a bound.
+ * Owns: the daemons it started and their directories. May touch: /dev/shm, /proc, the kernel's
+ * generator. Never does: wait without a bound.
  */
 #include "tests/support.h"
 
@@ -13,13 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/random.h>
 
 #define SUPPORT_OPTIONS_MAX 16
 
@@ -289,4 +293,22 @@ size_t support_rss_bytes(pid_t pid)
 		resident = 0;
 	fclose(file);
 	return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Bytes are added first, as many as a seed has: the reseed is one like the kernel's own. */
+bool support_reseed_kernel(void)
+{
+	struct {
+		struct rand_pool_info info;
+		uint8_t bytes[32];
+	} pool = {.info = {.entropy_count = 256, .buf_size = 32}};
+	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = getrandom(pool.bytes, sizeof(pool.bytes), 0) == sizeof(pool.bytes) &&
+	     ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
+	close(fd);
+	return ok;
 }

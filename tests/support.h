@@ -64,6 +64,9 @@ size_t support_rss_bytes(pid_t pid);
 /* Waits until condition(arg) or the bound; true when it came. */
 bool support_wait(bool (*condition)(void *), void *arg);
 
+/* Has the kernel's generator reseed, which every process can see. false: it may not be asked. */
+bool support_reseed_kernel(void);
+
 /* Milliseconds of CLOCK_MONOTONIC. */
 int64_t support_now_ms(void);
 
