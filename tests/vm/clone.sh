@@ -7,8 +7,9 @@
 # Every QEMU has a time limit of its own, besides the limits of the waits, and vm_end_all leaves none behind.
 
 VM_MEMORY_MB=192
-VM_LIMIT_S=${VM_LIMIT_S:-150}
-VM_WAIT_S=40
+VM_LIMIT_S=${VM_LIMIT_S:-300}
+# A bound on a machine with other work; alone it takes some 4 s to boot.
+VM_WAIT_S=120
 declare -A VM_PID=() VM_QMP_FD=() VM_IN_FD=() VM_QMP_ID=() VM_DONE=()
 
 # What a kind of processor is to QEMU. Without RDRAND and RDSEED siblings are alike but for the time at which things
