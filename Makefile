@@ -267,7 +267,7 @@ check-vm: all ## clones of real machines under QEMU, every kernel and scenario (
 check-units: tests ## the units under a real systemd in namespaces of its own
 	@BUILD=$(B) bash tests/boot/units.sh
 
-check-boot: all ## boot a Debian root with systemd under QEMU and use rngd there (about 4 minutes)
+check-boot: all ## boot a Debian root with systemd under QEMU and use rngd there (4 to 8 minutes)
 	@sh tests/need.sh mmdebstrap
 	@BUILD=$(B) bash tests/boot/run.sh
 

@@ -60,6 +60,7 @@ add_modules() {
 add_tests() {
 	local unit
 	install -D -m 755 tests/boot/agent "$LAYER/usr/libexec/boot-test/agent"
+	install -D -m 755 systemd/after-install.sh "$LAYER/usr/libexec/boot-test/after-install.sh"
 	install -D -m 644 tests/boot/steps "$LAYER/usr/libexec/boot-test/steps"
 	install -D -m 644 tests/boot/boot-test.service "$LAYER/etc/systemd/system/boot-test.service"
 	mkdir -p "$LAYER/etc/systemd/system/multi-user.target.wants" "$LAYER/etc/modules-load.d"

@@ -10,15 +10,15 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/vm/clone.sh
 
 KERNEL=generic-6.1
-BEFORE=(start user privilege detectors page shown activation reload bump restart enable security)
+BEFORE=(install start user privilege detectors page shown activation reload bump restart enable security)
 AFTER=(kills watchdog stop broken journal)
 BOOT=$BUILD/boot
 RUN=$BOOT/run
 LOG=$BOOT/log
 VM_MEMORY_MB=512
-VM_LIMIT_S=600
-# A step of its own length at most; every wait inside one is shorter.
-VM_WAIT_S=240
+# Hours and minutes of a machine that has hung, not of one that is slow: a step ends when it has what it waits for.
+VM_LIMIT_S=7200
+VM_WAIT_S=1800
 passed=0 failed=0 skipped=0
 began=$SECONDS
 
@@ -33,11 +33,12 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM HUP
 
-# The last of two equal options is what QEMU takes.
+# The last of two equal options is what QEMU takes. The kernel does not test its timer, which fails where the
+# emulation is not given a processor for a tenth of a second.
 start() {
 	vm_start "$1" "$KERNEL" plain "$2" -initrd "$BOOT/root.cpio" \
-		-append "console=ttyS0 quiet loglevel=4 panic=-1 tsc=reliable mitigations=off rdinit=/usr/lib/systemd/systemd \
-systemd.show_status=0" "${@:3}"
+		-append "console=ttyS0 quiet loglevel=4 panic=-1 tsc=reliable mitigations=off no_timer_check \
+rdinit=/usr/lib/systemd/systemd systemd.show_status=0" "${@:3}"
 }
 
 count() {
