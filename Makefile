@@ -172,7 +172,7 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
 	check_size check_rngclient check_rngclient_clone check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
-	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_show
+	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_show check_events
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
 TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers)
 TEST_SUPPORT = tests/support.o
