@@ -108,7 +108,7 @@ enum rngd_proto_status events_ack(struct subscriber *subscriber, const uint8_t *
 	default:
 		return RNGD_PROTO_E_BODY;
 	}
-	if (of == subscriber->sent)
+	if (of >= subscriber->sent) /* a DONE may be of a newer one: what was sent is behind it */
 		subscriber->taken = true;
 	return RNGD_PROTO_OK;
 }

@@ -219,6 +219,28 @@ START_TEST(one_event_at_a_time_and_then_the_newest)
 }
 END_TEST
 
+START_TEST(done_acknowledges_all_before_and_never_goes_back)
+{
+	struct subscriber *one = join(1, 0, 5);
+
+	ck_assert_uint_eq(tell_all(6, 0), 1);
+	/* It has seen by itself (the epoch page) that 8 began, and acted: nothing is to be taken.
+	 */
+	ck_assert_int_eq(ack(one, 8, DONE, 8), RNGD_PROTO_OK);
+	ck_assert(!events_is_awaited(one));
+	ck_assert(!events_is_due(one, 8));
+	ck_assert_uint_eq(events_owing(&events, 8), 0);
+	ck_assert_int_eq(ack(one, 6, DONE, 8), RNGD_PROTO_OK);
+	ck_assert_uint_eq(one->acknowledged, 8);
+	ck_assert_uint_eq(tell_all(8, 0), 0);
+	ck_assert_uint_eq(tell_all(9, 0), 1);
+	/* An old one done is the new one neither taken nor done. */
+	ck_assert_int_eq(ack(one, 8, DONE, 9), RNGD_PROTO_OK);
+	ck_assert(events_is_awaited(one));
+	ck_assert_uint_eq(events_owing(&events, 9), 1);
+}
+END_TEST
+
 START_TEST(what_was_not_yet_cannot_be_acknowledged)
 {
 	static const unsigned stages[] = {0, 4, 5, 127, 128, 255};
@@ -1373,6 +1395,7 @@ static TCase *registry_tests(void)
 	tcase_add_test(tcase, who_begins_with_the_present_owes_nothing);
 	tcase_add_test(tcase, who_begins_with_another_gets_the_newest);
 	tcase_add_test(tcase, one_event_at_a_time_and_then_the_newest);
+	tcase_add_test(tcase, done_acknowledges_all_before_and_never_goes_back);
 	tcase_add_test(tcase, what_was_not_yet_cannot_be_acknowledged);
 	tcase_add_test(tcase, who_left_owes_and_gets_nothing);
 	tcase_add_test(tcase, privileged_ones_that_owe_are_remembered);
