@@ -160,7 +160,8 @@ bool events_moved(struct events *events, uint64_t generation, int64_t now_ms)
 
 		if (subscriber->acknowledged == events->generation)
 			subscriber->since_ms = now_ms;
-		if (events_is_due(subscriber, generation))
+		/* Who is in it keeps the place, or generations that move fast starve the last. */
+		if (events_is_due(subscriber, generation) && list_empty(&subscriber->due))
 			list_append(&events->due, &subscriber->due);
 	}
 	events->generation = generation;

@@ -352,6 +352,35 @@ START_TEST(so_many_are_remembered_the_newest)
 }
 END_TEST
 
+/* Each keeps its place: else the first are told again and again, and the last never. */
+START_TEST(fast_moves_starve_nobody)
+{
+	static struct subscriber *all[100];
+	unsigned told[100] = {0};
+	uint64_t generation = 5;
+
+	for (uint64_t i = 0; i < 100; i++)
+		all[i] = join(i, 0, 5);
+	for (int round = 0; round < 100; round++) {
+		ck_assert(events_moved(&events, ++generation, 0));
+		for (int n = 0; n < 10; n++) {
+			struct subscriber *next = events_next(&events);
+
+			if (!next)
+				break;
+			if (!events_is_due(next, generation))
+				continue;
+			events_sent(next, generation);
+			ck_assert_int_eq(ack(next, generation, TAKEN, generation), RNGD_PROTO_OK);
+			for (int i = 0; i < 100; i++)
+				told[i] += all[i] == next;
+		}
+	}
+	for (int i = 0; i < 100; i++)
+		ck_assert_msg(told[i] >= 5, "%d was told %u times", i, told[i]);
+}
+END_TEST
+
 START_TEST(who_ends_while_in_the_queue_is_taken_out)
 {
 	struct subscriber *all[8];
@@ -1402,6 +1431,7 @@ static TCase *registry_tests(void)
 	tcase_add_test(tcase, an_id_is_all_its_bytes);
 	tcase_add_test(tcase, since_when_it_owes);
 	tcase_add_test(tcase, so_many_are_remembered_the_newest);
+	tcase_add_test(tcase, fast_moves_starve_nobody);
 	tcase_add_test(tcase, who_ends_while_in_the_queue_is_taken_out);
 	tcase_add_test(tcase, after_the_start_some_may_return);
 	tcase_add_test(tcase, text_has_so_many_rows_and_fits);
