@@ -47,6 +47,27 @@ void events_deinit(struct events *events)
 		forget_gone(events, LIST_OF(events->gone.next, struct subscriber, link));
 }
 
+static bool is_same(const struct subscriber *one, const struct subscriber *other)
+{
+	return one->peer.uid == other->peer.uid && memcmp(one->id, other->id, sizeof(one->id)) == 0;
+}
+
+/*
+ * The newest connection speaks for its id. The older may end later (a forked child holds it), and
+ * remembered then it would owe for ever.
+ */
+static void take_place(struct events *events, const struct subscriber *back)
+{
+	struct list_link *link;
+
+	for (link = events->present.next; link != &events->present; link = link->next) {
+		struct subscriber *older = LIST_OF(link, struct subscriber, link);
+
+		if (is_same(older, back))
+			older->left = true;
+	}
+}
+
 /* It is back over another connection: since when it owes. Or now_ms. */
 static int64_t come_back(struct events *events, const struct subscriber *back, int64_t now_ms)
 {
@@ -54,8 +75,7 @@ static int64_t come_back(struct events *events, const struct subscriber *back, i
 		struct subscriber *gone = LIST_OF(link, struct subscriber, link);
 		int64_t since_ms = gone->since_ms;
 
-		if (gone->peer.uid != back->peer.uid ||
-		    memcmp(gone->id, back->id, sizeof(back->id)) != 0)
+		if (!is_same(gone, back))
 			continue;
 		forget_gone(events, gone);
 		return since_ms;
@@ -81,6 +101,8 @@ struct subscriber *events_subscribe(struct events *events, const struct events_p
 	list_init(&subscriber->link);
 	list_init(&subscriber->due);
 	subscriber->since_ms = come_back(events, subscriber, now_ms);
+	if (peer->privileged) /* only such are remembered, and it takes a walk */
+		take_place(events, subscriber);
 	list_append(&events->present, &subscriber->link);
 	events->count++;
 	return subscriber;

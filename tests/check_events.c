@@ -314,6 +314,28 @@ START_TEST(an_id_is_all_its_bytes)
 }
 END_TEST
 
+/*
+ * A connection may outlive the one that was made after it (a forked child holds it, or its end is
+ * seen late): it must not be remembered as one that owes when it ends.
+ */
+START_TEST(the_newest_connection_speaks_for_its_id)
+{
+	struct subscriber *older = join(1, 4, 5), *newer, *other = join_as(ALICE, true, 1, 4, 5, 0);
+
+	events_sent(older, 5);
+	ck_assert_int_eq(ack(older, 5, TAKEN, 5), RNGD_PROTO_OK);
+	newer = join(1, 4, 5);
+	ck_assert_uint_eq(events_owing(&events, 5), 2);
+	ck_assert(!events_is_due(older, 5) && events_is_due(newer, 5));
+	ck_assert_int_eq(ack(newer, 5, DONE, 5), RNGD_PROTO_OK);
+	ck_assert_int_eq(ack(other, 5, DONE, 5), RNGD_PROTO_OK);
+	ck_assert_uint_eq(events_owing(&events, 5), 0);
+	events_leave(&events, older, 5, 0);
+	ck_assert_uint_eq(events.gone_count, 0);
+	ck_assert_uint_eq(tell_all(6, 0), 2);
+}
+END_TEST
+
 START_TEST(since_when_it_owes)
 {
 	struct subscriber *one = join_as(0, true, 1, 0, 5, 100);
@@ -1036,6 +1058,30 @@ START_TEST(who_is_waited_for)
 }
 END_TEST
 
+/* The older connection is held open, as by a forked child, and ends last. */
+START_TEST(a_second_connection_with_the_same_id)
+{
+	uint64_t past = generation_now(), present;
+	int older = subscribed(support_connect(&rngd), 0, 1), newer;
+
+	present = bump();
+	expect_event(older, 1, present);
+	ck_assert_uint_eq(acknowledge(older, present, TAKEN), RNGD_PROTO_OK);
+	newer = subscribed(support_connect(&rngd), past, 1);
+	expect_event(newer, 1, present);
+	expect_count(2, 1);
+	ck_assert_uint_eq(acknowledge(newer, present, DONE), RNGD_PROTO_OK);
+	expect_count(2, 0);
+	bump();
+	expect_silence(older);
+	expect_event(newer, 1, generation_now());
+	ck_assert_uint_eq(acknowledge(newer, generation_now(), DONE), RNGD_PROTO_OK);
+	close(older);
+	expect_count(1, 0);
+	close(newer);
+}
+END_TEST
+
 START_TEST(a_restart_says_that_some_may_return)
 {
 	int64_t started_ms;
@@ -1429,6 +1475,7 @@ static TCase *registry_tests(void)
 	tcase_add_test(tcase, who_left_owes_and_gets_nothing);
 	tcase_add_test(tcase, privileged_ones_that_owe_are_remembered);
 	tcase_add_test(tcase, an_id_is_all_its_bytes);
+	tcase_add_test(tcase, the_newest_connection_speaks_for_its_id);
 	tcase_add_test(tcase, since_when_it_owes);
 	tcase_add_test(tcase, so_many_are_remembered_the_newest);
 	tcase_add_test(tcase, fast_moves_starve_nobody);
@@ -1455,6 +1502,7 @@ static TCase *wire_tests(void)
 	tcase_add_loop_test(tcase, a_subscription_in_a_pipeline, 0, 2);
 	tcase_add_test(tcase, subscribers_right_behind_a_bump);
 	tcase_add_test(tcase, who_is_waited_for);
+	tcase_add_test(tcase, a_second_connection_with_the_same_id);
 	tcase_add_test(tcase, a_restart_says_that_some_may_return);
 	tcase_add_test(tcase, a_stop_does_not_wait_for_subscribers);
 	tcase_add_test(tcase, who_does_not_take_is_closed);
