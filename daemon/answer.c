@@ -122,6 +122,8 @@ static bool plan_subscribers(struct batch *batch, const struct wire_request *req
 	if (!fits_text(batch))
 		return false;
 	(void)request_act(req, &context);
+	/* What has just moved must count from now, and not from when it is told to each. */
+	(void)events_moved(shared->events, shared->reseed->epoch->generation, clock_now_ms());
 	put_text(batch, req,
 		 events_text(shared->events, shared->reseed->epoch->generation, clock_now_ms(),
 			     text_place(batch), RNGD_PROTO_STATUS_MAX_BYTES));

@@ -1018,6 +1018,37 @@ START_TEST(subscribers_right_behind_a_bump)
 }
 END_TEST
 
+static bool has_passed(void *arg)
+{
+	return support_now_ms() > *(const int64_t *)arg;
+}
+
+/*
+ * SUBSCRIBERS finds the clone itself (nothing else asks the detectors between two ticks, so it
+ * often does): it is owed since then, and not since the subscription.
+ */
+START_TEST(subscribers_that_finds_the_clone)
+{
+	int fd = subscribed(support_connect(&rngd), 0, 1);
+	int64_t until_ms = support_now_ms() + 1500;
+
+	ck_assert(support_wait(has_passed, &until_ms));
+	for (int i = 0; i < 20; i++) {
+		const char *text;
+		int64_t before_ms = support_now_ms();
+
+		move_sign();
+		text = subscribers();
+		ck_assert_uint_eq(number_of(text, "owing"), 1);
+		ck_assert_int_le((int64_t)number_of(text, "owes.1.for_ms"),
+				 support_now_ms() - before_ms + 1);
+		expect_event(fd, 1, generation_now());
+		ck_assert_uint_eq(acknowledge(fd, generation_now(), DONE), RNGD_PROTO_OK);
+	}
+	close(fd);
+}
+END_TEST
+
 START_TEST(who_is_waited_for)
 {
 	uint64_t past, present;
@@ -1501,6 +1532,7 @@ static TCase *wire_tests(void)
 	tcase_add_test(tcase, a_subscriber_may_send_acks_alone);
 	tcase_add_loop_test(tcase, a_subscription_in_a_pipeline, 0, 2);
 	tcase_add_test(tcase, subscribers_right_behind_a_bump);
+	tcase_add_test(tcase, subscribers_that_finds_the_clone);
 	tcase_add_test(tcase, who_is_waited_for);
 	tcase_add_test(tcase, a_second_connection_with_the_same_id);
 	tcase_add_test(tcase, a_restart_says_that_some_may_return);
