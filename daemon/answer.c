@@ -165,7 +165,8 @@ void answer_event(struct batch *batch)
 	    .body_bytes = RNGD_PROTO_EVENT_BODY_BYTES,
 	};
 
-	if (!subscriber || !events_is_due(subscriber, epoch->generation) ||
+	if (!subscriber || batch->shared->stopping ||
+	    !events_is_due(subscriber, epoch->generation) ||
 	    control_room(batch) < RNGD_PROTO_REPLY_HEAD_BYTES + RNGD_PROTO_EVENT_BODY_BYTES)
 		return;
 	if (epoch_page_last_event(epoch->file->page, &known) &&

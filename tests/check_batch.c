@@ -301,6 +301,42 @@ START_TEST(the_rest_of_a_frame_is_made_anew)
 }
 END_TEST
 
+/* A stop lets out what has begun, and begins no event. */
+START_TEST(a_stop_begins_no_event)
+{
+	const uint8_t body[RNGD_PROTO_SUBSCRIBE_BODY_BYTES] = {0};
+	struct peer *peer = peer_new();
+	const struct events_peer who = {.conn = &peer->conn, .version = 1, .tag = 9};
+	uint64_t generation = peer->quiet.epoch.generation;
+	struct wire_reply reply;
+	struct events events;
+
+	events_init(&events, generation, false, 0);
+	peer->shared.events = &events;
+	peer->conn.subscriber = events_subscribe(&events, &who, body, generation, 0);
+	ask(peer, 77, 1, 0);
+	ck_assert_int_eq(turn(peer, 5), 0);
+	peer->quiet.epoch.generation++;
+	peer->shared.stopping = true;
+	ck_assert_int_eq(turn(peer, SIZE_MAX), 0);
+	ck_assert_uint_eq(peer->stream_bytes, RNGD_PROTO_REPLY_HEAD_BYTES);
+	ck_assert_int_eq(turn(peer, SIZE_MAX), 0);
+	ck_assert_uint_eq(peer->stream_bytes, RNGD_PROTO_REPLY_HEAD_BYTES);
+	peer->shared.stopping = false;
+	ck_assert_int_eq(turn(peer, SIZE_MAX), 0);
+	ck_assert_uint_eq(peer->stream_bytes,
+			  2 * RNGD_PROTO_REPLY_HEAD_BYTES + RNGD_PROTO_EVENT_BODY_BYTES);
+	ck_assert_int_eq(wire_decode_reply(peer->stream + RNGD_PROTO_REPLY_HEAD_BYTES, &reply),
+			 WIRE_OK);
+	ck_assert_uint_eq(reply.opcode, RNGD_PROTO_OP_SUBSCRIBE);
+	ck_assert_uint_eq(reply.tag, 9);
+	ck_assert_uint_eq(reply.generation, generation + 1);
+	events_leave(&events, peer->conn.subscriber, generation + 1, 0);
+	events_deinit(&events);
+	peer_free(peer);
+}
+END_TEST
+
 /* A daemon that cannot reseed answers every GET with an error, in the middle of one too. */
 START_TEST(refusal)
 {
@@ -369,6 +405,7 @@ int main(void)
 	tcase_add_test(tcase, a_frame_not_begun_is_made_under_the_new_generation);
 	tcase_add_test(tcase, the_rest_of_a_frame_is_made_anew);
 	tcase_add_test(tcase, refusal);
+	tcase_add_test(tcase, a_stop_begins_no_event);
 	tcase_add_test(tcase, stopping_finishes_the_frame_and_begins_none);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
