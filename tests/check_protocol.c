@@ -105,7 +105,7 @@ START_TEST(refused_requests_keep_the_connection)
 	int fd = support_connect(&rngd);
 
 	for (unsigned opcode = 0; opcode < 256; opcode++) {
-		if (opcode >= RNGD_PROTO_OP_GET && opcode <= RNGD_PROTO_OP_RESEED)
+		if (opcode >= RNGD_PROTO_OP_GET && opcode <= RNGD_PROTO_OP_CONTRIBUTE)
 			continue;
 		support_request(fd, (uint8_t)opcode, opcode, body, opcode % 9);
 		expect_error(fd, (uint8_t)opcode, opcode, RNGD_PROTO_E_OPCODE);
@@ -120,6 +120,13 @@ START_TEST(refused_requests_keep_the_connection)
 	}
 	support_request(fd, RNGD_PROTO_OP_STATUS, 2, body, 1);
 	expect_error(fd, RNGD_PROTO_OP_STATUS, 2, RNGD_PROTO_E_BODY);
+	/* The body is judged before anything else that is wrong with these. */
+	for (uint8_t opcode = RNGD_PROTO_OP_BUMP; opcode <= RNGD_PROTO_OP_SUBSCRIBERS; opcode++) {
+		support_request(fd, opcode, opcode, body, 1);
+		expect_error(fd, opcode, opcode, RNGD_PROTO_E_BODY);
+	}
+	support_request(fd, RNGD_PROTO_OP_CONTRIBUTE, 2, NULL, 0);
+	expect_error(fd, RNGD_PROTO_OP_CONTRIBUTE, 2, RNGD_PROTO_E_BODY);
 
 	req.body = one;
 	req.body_bytes = sizeof(one);
