@@ -168,6 +168,62 @@ START_TEST(a_debt_outlives_its_connections)
 }
 END_TEST
 
+/* So much at once, then so much a second: none is free, and nothing is saved up beyond it. */
+START_TEST(contributions_have_a_rate)
+{
+	struct quota_user *user;
+	int bytes = 0;
+
+	start(100, 10, 0);
+	user = entered(ALICE, 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert(quota_contribute(user, 1024, 0));
+	ck_assert(!quota_contribute(user, 1, 0));
+	ck_assert(quota_contribute(user, 1, 1));
+	ck_assert(!quota_contribute(user, 1, 1));
+	ck_assert(!quota_contribute(user, 1024, 1000));
+	ck_assert(quota_contribute(user, 1024, 1001));
+	ck_assert(!quota_contribute(user, 1, 1001));
+	ck_assert(!quota_contribute(user, 1, 0)); /* a clock that goes backwards gives nothing */
+	/* Each that is refused costs nothing. */
+	for (int i = 0; i < 1000; i++)
+		ck_assert(!quota_contribute(user, 1024, 1002));
+	ck_assert(quota_contribute(user, 1024, 2001));
+	ck_assert(!quota_contribute(user, 4097, 1000000));
+	ck_assert(quota_contribute(user, 4096, 1000000));
+	ck_assert(!quota_contribute(user, 1, 1000000));
+	while (quota_contribute(user, 1, 2000000))
+		ck_assert_int_le(++bytes, 4096);
+	ck_assert_int_ge(bytes, 4000);
+	ck_assert(quota_contribute(user, 4096, INT64_MAX / 2));
+	ck_assert(quota_contribute(entered(BOB, 0), 4096, 0)); /* and each has a rate of its own */
+}
+END_TEST
+
+/* A new connection is no new bucket; what is paid for is forgotten. */
+START_TEST(a_contributor_outlives_its_connections)
+{
+	struct quota_user *user;
+
+	start(100, 10, 0);
+	user = entered(ALICE, 0);
+	ck_assert(quota_contribute(user, 4096, 0));
+	quota_leave(&quota, user, 0);
+	ck_assert_uint_eq(quota.users, 1);
+	quota_sweep(&quota, 3999);
+	ck_assert_uint_eq(quota.users, 1);
+	user = entered(ALICE, 3000);
+	ck_assert_uint_eq(quota.users, 1);
+	ck_assert(!quota_contribute(user, 3073, 3000));
+	ck_assert(quota_contribute(user, 3072, 3000));
+	quota_leave(&quota, user, 3000);
+	quota_sweep(&quota, 6999);
+	ck_assert_uint_eq(quota.users, 1);
+	quota_sweep(&quota, 7000);
+	ck_assert_uint_eq(quota.users, 0);
+}
+END_TEST
+
 START_TEST(the_gone_are_bounded)
 {
 	start(100, 10, RATE);
@@ -469,6 +525,8 @@ int main(void)
 	tcase_add_test(tcase, root_at_its_share);
 	tcase_add_test(tcase, who_leaves_makes_room_and_vanishes);
 	tcase_add_test(tcase, a_debt_outlives_its_connections);
+	tcase_add_test(tcase, contributions_have_a_rate);
+	tcase_add_test(tcase, a_contributor_outlives_its_connections);
 	tcase_add_test(tcase, the_gone_are_bounded);
 	tcase_add_test(tcase, large_turns_keep_to_the_rate);
 	tcase_add_test(tcase, small_turns_keep_to_the_rate);
