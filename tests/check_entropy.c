@@ -191,7 +191,7 @@ static void kernel_gone(void)
 		pthread_join(kernel.thread, NULL);
 }
 
-#define ITEM_IDS (ENTROPY_ID_HOST + 1u)
+#define ITEM_IDS (ENTROPY_ID_POOL + 1u)
 
 /* Reads the message back as doc/generator.md says it is written. */
 static void parse(size_t message_bytes, struct item items[ITEM_IDS])
@@ -258,10 +258,11 @@ END_TEST
 /* What the caller gives stands behind the sources, as an item of its own; an empty one is none. */
 START_TEST(given_rows_are_items)
 {
-	const uint8_t host[32] = {1, 2, 3}, epoch[204] = {9, 8, 7};
+	const uint8_t host[32] = {1, 2, 3}, epoch[204] = {9, 8, 7}, pool[32] = {4, 5, 6};
 	const struct entropy_given given[] = {
 	    {ENTROPY_ID_EPOCH, epoch, sizeof(epoch)},
 	    {ENTROPY_ID_HOST, host, sizeof(host)},
+	    {ENTROPY_ID_POOL, pool, sizeof(pool)},
 	};
 	const struct entropy_given empty[] = {{ENTROPY_ID_EPOCH, epoch, 0},
 					      {ENTROPY_ID_HOST, host, 1}};
@@ -269,9 +270,12 @@ START_TEST(given_rows_are_items)
 	struct entropy entropy = {0};
 	size_t message_bytes;
 
-	ck_assert_int_eq(entropy_gather(&entropy, false, given, 2, message, &message_bytes), 0);
+	ck_assert_int_eq(entropy_gather(&entropy, false, given, 3, message, &message_bytes), 0);
 	parse(message_bytes, items);
 	ck_assert(items[ENTROPY_ID_KERNEL].present);
+	ck_assert_uint_eq(ENTROPY_ID_POOL, 8); /* hashed: for ever */
+	ck_assert_uint_eq(items[ENTROPY_ID_POOL].len, sizeof(pool));
+	ck_assert_mem_eq(items[ENTROPY_ID_POOL].bytes, pool, sizeof(pool));
 	ck_assert_uint_eq(items[ENTROPY_ID_EPOCH].len, sizeof(epoch));
 	ck_assert_mem_eq(items[ENTROPY_ID_EPOCH].bytes, epoch, sizeof(epoch));
 	ck_assert_uint_eq(items[ENTROPY_ID_HOST].len, sizeof(host));

@@ -28,7 +28,11 @@
 #define INTERVAL_MS 60000
 #define OUT_BYTES   4096u
 #define UNTOUCHED   0xee
-#define SCRATCH_END (2 * RNG_KEY_BYTES + ENTROPY_MESSAGE_BYTES)
+
+/* In the secret memory, in this order: keys and message, what bumps and clients brought. */
+#define SCRATCH_END    (sizeof(struct rng) + RNG_KEY_BYTES + ENTROPY_MESSAGE_BYTES)
+#define POOL_AT        (SCRATCH_END + HASH_BYTES)
+#define NEXT_DIGEST_AT (POOL_AT + HASH_BYTES)
 
 static const char *const reason_names[] = {
     [RESEED_AGE] = "age",    [RESEED_VOLUME] = "volume", [RESEED_REQUEST] = "request",
@@ -473,7 +477,106 @@ START_TEST(the_message_has_what_tells_siblings_apart)
 	reseed_want(&reseed, RESEED_REQUEST);
 	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
 	ck_assert(message_has(first, sizeof(first)));
-	ck_assert(all_bytes_are(key() + SCRATCH_END + HASH_BYTES, HASH_BYTES, 0)); /* next_host */
+	ck_assert(all_bytes_are(key() + NEXT_DIGEST_AT, HASH_BYTES, 0));
+}
+END_TEST
+
+/* The row of the last message with this id; NULL: there is none. */
+static const uint8_t *row_of(uint8_t id, size_t *len)
+{
+	size_t at = ENTROPY_TAG_BYTES;
+
+	while (at + 3 <= hashed.message_bytes) {
+		*len = (size_t)hashed.message[at + 1] << 8 | hashed.message[at + 2];
+		if (hashed.message[at] == id)
+			return hashed.message + at + 3;
+		at += 3 + *len;
+	}
+	ck_assert_uint_eq(at, hashed.message_bytes);
+	return NULL;
+}
+
+static void contribute(const char *bytes, uint8_t digest[HASH_BYTES])
+{
+	uint8_t before[HASH_BYTES], old_key[RNG_KEY_BYTES];
+	uint64_t count = reseed.count;
+
+	memcpy(before, key() + POOL_AT, sizeof(before));
+	memcpy(old_key, key(), sizeof(old_key));
+	ck_assert_int_eq(reseed_contribute(&reseed, bytes, strlen(bytes)), 0);
+	ck_assert_mem_eq(hashed_else.key, before, sizeof(before));
+	ck_assert_uint_eq(hashed_else.message_bytes, strlen(bytes));
+	ck_assert_mem_eq(hashed_else.message, bytes, strlen(bytes));
+	memcpy(digest, hashed_else.out, HASH_BYTES);
+	ck_assert_mem_eq(key() + POOL_AT, digest, HASH_BYTES);
+	ck_assert(all_bytes_are(key() + NEXT_DIGEST_AT, HASH_BYTES, 0));
+	/* It is no reseed, and makes none due. */
+	ck_assert_uint_eq(reseeds_of_a_fill(16), 0);
+	ck_assert_uint_eq(reseed.count, count);
+}
+
+static void expect_pool_in_message(const uint8_t digest[HASH_BYTES])
+{
+	size_t len;
+
+	ck_assert_ptr_nonnull(row_of(ENTROPY_ID_KERNEL, &len));
+	ck_assert_uint_eq(len, 32);
+	ck_assert_ptr_nonnull(row_of(8, &len));
+	ck_assert_uint_eq(len, HASH_BYTES);
+	ck_assert_mem_eq(row_of(8, &len), digest, HASH_BYTES);
+	ck_assert_uint_eq(reseed.contributed, 0);
+	ck_assert(all_bytes_are(key() + POOL_AT, HASH_BYTES, 0));
+}
+
+static void *run_contributed_failure(void *arg)
+{
+	lose_the_kernel(GRND_NONBLOCK);
+	reseed_want(&reseed, RESEED_REQUEST);
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), RESEED_E_UNAVAILABLE);
+	return arg;
+}
+
+/* Into the next seed, beside the kernel's bytes, and into no other. */
+START_TEST(contributed_bytes_go_into_one_seed)
+{
+	uint8_t digest[HASH_BYTES], old[RNG_KEY_BYTES];
+	size_t len;
+
+	ck_assert_ptr_null(row_of(8, &len));
+	contribute("abc", digest);
+	contribute("d", digest);
+	ck_assert_uint_eq(reseed.contributed, 4);
+	memcpy(old, key(), sizeof(old));
+	reseed_want(&reseed, RESEED_REQUEST);
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
+	expect_pool_in_message(digest);
+	ck_assert_mem_eq(hashed.key, old, sizeof(old));
+	ck_assert(all_bytes_are(key() + NEXT_DIGEST_AT, HASH_BYTES, 0));
+	ck_assert(all_bytes_are(key() + SCRATCH_END, HASH_BYTES, 0)); /* no bump brought any */
+	reseed_want(&reseed, RESEED_REQUEST);
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
+	ck_assert_ptr_null(row_of(8, &len));
+}
+END_TEST
+
+/* Without the kernel there is no seed of them; they wait for the one there is. */
+START_TEST(contributed_bytes_outlive_a_failure)
+{
+	unsigned count = hashed.count;
+	uint8_t digest[HASH_BYTES];
+
+	contribute("abc", digest);
+	in_thread(run_contributed_failure);
+	ck_assert_uint_eq(hashed.count, count);
+	ck_assert_uint_eq(reseed.contributed, 3);
+	ck_assert_mem_eq(key() + POOL_AT, digest, HASH_BYTES);
+	/* Nor do more of them help. */
+	ck_assert_int_eq(reseed_contribute(&reseed, "d", 1), 0);
+	memcpy(digest, hashed_else.out, HASH_BYTES);
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), RESEED_E_UNAVAILABLE);
+	reseed.retry_at_ms = 0;
+	ck_assert_int_eq(reseed_check(&reseed, EPOCH_ALL), 0);
+	expect_pool_in_message(digest);
 }
 END_TEST
 
@@ -529,6 +632,8 @@ int main(void)
 	tcase_add_test(tcase, a_fill_asks_the_detectors_first);
 	tcase_add_test(tcase, a_possible_twin_is_refused);
 	tcase_add_test(tcase, the_message_has_what_tells_siblings_apart);
+	tcase_add_test(tcase, contributed_bytes_go_into_one_seed);
+	tcase_add_test(tcase, contributed_bytes_outlive_a_failure);
 	tcase_add_test(tcase, retry_by_the_clock);
 	tcase_add_test(tcase, no_first_seed_no_generator);
 	suite_add_tcase(suite, tcase);
