@@ -2,7 +2,7 @@
  * fuzz_server - one connection of the daemon's, from its first byte to its end: daemon/conn.c and
  * all it plans with, over a socket that splits, fails and stalls as the input says. What it answers
  * is read back and held against a second reading of the requests: in order, one answer each, of the
- * right size.
+ * right size; and of events at most one that was not taken, each newer than the one before.
  *
  * Input: one byte (what connection), one byte n, n bytes that decide about each call of the kernel,
  * then what the peer writes. Random bytes are all FILL here: the generator is replaced, and fails
@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "daemon/conn.h"
+#include "daemon/epoch_file.h"
+#include "daemon/events.h"
 #include "daemon/peers.h"
 #include "daemon/reseed.h"
 #include "tests/fuzz/fuzz.h"
@@ -25,6 +27,7 @@
 #define STATUS_SHORT 11u
 #define REPLY_HEAD   20u
 #define FRAME_BYTES  131072u
+#define EVENT_BYTES  36u
 
 enum { /* of the script; what is below goes by its value */
        SCRIPT_AGAIN = 0xff,
@@ -32,6 +35,8 @@ enum { /* of the script; what is below goes by its value */
        SCRIPT_ERROR = 0xfd,
        SCRIPT_OTHER = 0xfc,
        SCRIPT_TOO_MANY = 0xfb,
+       SCRIPT_CLONE = 0xfa,      /* and everybody is told */
+       SCRIPT_CLONE_LATE = 0xf9, /* and nobody has been told yet */
 };
 
 /* The peer's view of the answers. */
@@ -47,6 +52,10 @@ struct answers {
 	uint64_t random_bytes;
 	bool page_had;
 	bool closed_by_length;
+	bool subscribed, untaken, left;
+	uint8_t tag[4];               /* of the subscription */
+	uint64_t acknowledged;        /* by DONE, or from the beginning */
+	uint64_t event, event_before; /* generations of the last two events seen */
 };
 
 static struct {
@@ -56,6 +65,9 @@ static struct {
 	struct conn_shared shared;
 	struct reseed reseed;
 	struct epoch epoch;
+	struct epoch_file file;
+	struct epoch_page page;
+	struct events events;
 	struct conn *conn;
 	struct answers answers;
 	uint64_t sent_bytes;
@@ -73,11 +85,12 @@ enum {
 	CHOICE_PAGE = 2,
 	CHOICE_RDRAND = 4,
 	CHOICE_LONG_STATUS = 8,
+	CHOICE_PRIVILEGED = 16,
 };
 
-static uint32_t big(const uint8_t *at, size_t bytes)
+static uint64_t big(const uint8_t *at, size_t bytes)
 {
-	uint32_t sum = 0;
+	uint64_t sum = 0;
 
 	while (bytes-- > 0)
 		sum = sum << 8 | *at++;
@@ -99,6 +112,24 @@ static size_t request_bytes(size_t at)
 	return have < 4 + length ? 0 : 4 + length;
 }
 
+static bool body_is_good(const uint8_t *request, size_t body)
+{
+	switch (request[4]) {
+	case 1:
+		return body == 4 && big(request + 12, 4) > 0;
+	case 5:
+		return body == 0 || (body >= 32 && body <= 1024);
+	case 7:
+		return body == 24;
+	case 8:
+		return body == 9;
+	case 10:
+		return body >= 1 && body <= 1024;
+	default:
+		return body == 0;
+	}
+}
+
 static uint8_t expected_status(const uint8_t *request, size_t len)
 {
 	uint8_t op = request[4];
@@ -106,19 +137,19 @@ static uint8_t expected_status(const uint8_t *request, size_t len)
 
 	if (request[5] != 1)
 		return 3;
-	if (op < 1 || op > 6)
+	if (op < 1 || op > 10)
 		return 2;
 	if (request[6] || request[7])
 		return 5;
-	if (op == 1   ? body != 4 || big(request + 12, 4) == 0
-	    : op == 5 ? body != 0 && (body < 32 || body > 1024)
-		      : body != 0)
+	if (!body_is_good(request, body))
 		return 4;
+	if (run.answers.subscribed != (op == 8))
+		return 8;
 	if (op == 4 && run.answers.page_had)
 		return 8;
 	if (op == 4 && !(run.choice & CHOICE_PAGE))
 		return 9;
-	if ((op == 5 || op == 6) && !(run.choice & CHOICE_CONTROL))
+	if ((op == 5 || op == 6 || op == 9) && !(run.choice & CHOICE_CONTROL))
 		return 8;
 	if (op == 5 && body == 0 && !(run.choice & CHOICE_RDRAND))
 		return 10;
@@ -145,6 +176,66 @@ static void check_get(const uint8_t *head, const uint8_t *request, uint32_t body
 	answers->body_byte = FILL;
 }
 
+/* The first frame of a subscription. */
+static void check_subscribed(const uint8_t *request, uint32_t body)
+{
+	struct answers *answers = &run.answers;
+	uint64_t acknowledged = big(request + 12, 8);
+
+	FUZZ_CHECK(body == 0);
+	answers->subscribed = true;
+	memcpy(answers->tag, request + 8, 4);
+	if (acknowledged == 0)
+		acknowledged = answers->generation;
+	answers->acknowledged = acknowledged <= answers->generation ? acknowledged : 0;
+}
+
+/* A frame that nothing was asked for. */
+static void check_event(const uint8_t *head, uint32_t body)
+{
+	struct answers *answers = &run.answers;
+
+	FUZZ_CHECK(body == EVENT_BYTES && head[7] == 1);
+	FUZZ_CHECK(memcmp(head + 8, answers->tag, 4) == 0);
+	FUZZ_CHECK(!answers->untaken && !answers->left);
+	FUZZ_CHECK(answers->generation > answers->event);
+	FUZZ_CHECK(answers->generation != answers->acknowledged);
+	answers->event_before = answers->event;
+	answers->event = answers->generation;
+	answers->untaken = true;
+}
+
+/*
+ * An ACK on a subscription, which is good but for what it says. One that is read in the turn that
+ * sends an event is judged without that one.
+ */
+static void check_ack(const uint8_t *request, uint8_t status)
+{
+	struct answers *answers = &run.answers;
+	uint64_t of = big(request + 12, 8);
+
+	FUZZ_CHECK(status == 0 || status == 4);
+	switch (request[20]) {
+	case 1:
+		FUZZ_CHECK(status == (of == 0 || of > answers->event ? 4 : 0) ||
+			   of > answers->event_before);
+		break;
+	case 2:
+		FUZZ_CHECK(status == (of == 0 || of > answers->generation ? 4 : 0));
+		if (status == 0 && of > answers->acknowledged)
+			answers->acknowledged = of;
+		break;
+	case 3:
+		FUZZ_CHECK(status == 0);
+		answers->left = true;
+		return;
+	default:
+		FUZZ_CHECK(status == 4);
+	}
+	if (status == 0 && of >= answers->event)
+		answers->untaken = false;
+}
+
 static void check_ok(const uint8_t *head, const uint8_t *request, uint32_t body)
 {
 	switch (head[4]) {
@@ -159,7 +250,14 @@ static void check_ok(const uint8_t *head, const uint8_t *request, uint32_t body)
 		FUZZ_CHECK(run.with_fd);
 		run.with_fd = false;
 		run.answers.page_had = true;
-		/* fall through */
+		FUZZ_CHECK(body == 0);
+		break;
+	case 7:
+		check_subscribed(request, body);
+		break;
+	case 9:
+		FUZZ_CHECK(body > 0 && body <= RNGD_PROTO_STATUS_MAX_BYTES);
+		break;
 	default:
 		FUZZ_CHECK(body == 0);
 	}
@@ -168,7 +266,7 @@ static void check_ok(const uint8_t *head, const uint8_t *request, uint32_t body)
 static void check_error(const uint8_t *head, uint8_t want, uint32_t body)
 {
 	bool unavailable = head[6] == 6 && head[4] != 3 && run.refused;
-	bool again = head[6] == 7 && head[4] == 1 && run.refused;
+	bool again = head[6] == 7 && ((head[4] == 1 && run.refused) || head[4] == 10);
 	/* Not to be had now; and one that was asked for along with it is the second. */
 	bool no_fd = (head[6] == 7 || head[6] == 8) && head[4] == 4 && run.too_many;
 
@@ -182,16 +280,20 @@ static void check_head(const uint8_t *head)
 	struct answers *answers = &run.answers;
 	const uint8_t *request = run.requests + answers->asked_at;
 	size_t len = request_bytes(answers->asked_at);
-	uint32_t length = big(head, 4);
-	uint64_t generation = (uint64_t)big(head + 12, 4) << 32 | big(head + 16, 4);
+	uint32_t length = (uint32_t)big(head, 4);
+	uint64_t generation = big(head + 12, 8);
 
 	FUZZ_CHECK(length >= 16 && length <= 16 + FRAME_BYTES);
-	FUZZ_CHECK(len > 0 && !answers->closed_by_length);
 	FUZZ_CHECK(head[5] == 1);
 	FUZZ_CHECK(generation >= 1 && generation >= answers->generation);
 	answers->generation = generation;
 	answers->body_left = length - 16;
 	answers->body_byte = 0;
+	if (answers->subscribed && head[4] == 7 && head[6] == 0) {
+		check_event(head, length - 16);
+		return;
+	}
+	FUZZ_CHECK(len > 0 && !answers->closed_by_length);
 	if (len == SIZE_MAX) {
 		FUZZ_CHECK(head[4] == 0 && head[6] == 1 && head[7] == 0 && length == 16);
 		FUZZ_CHECK(big(head + 8, 4) == 0);
@@ -199,8 +301,11 @@ static void check_head(const uint8_t *head)
 		return;
 	}
 	FUZZ_CHECK(head[4] == request[4] && memcmp(head + 8, request + 8, 4) == 0);
-	FUZZ_CHECK(head[4] == 1 || head[7] == 0);
-	if (head[6] == 0) {
+	FUZZ_CHECK(head[4] == 1 || head[7] == (head[4] == 7 && head[6] == 0));
+	if (answers->subscribed && expected_status(request, len) == 0) {
+		FUZZ_CHECK(length == 16);
+		check_ack(request, head[6]);
+	} else if (head[6] == 0) {
 		FUZZ_CHECK(expected_status(request, len) == 0);
 		check_ok(head, request, length - 16);
 	} else {
@@ -249,6 +354,9 @@ static void check_idle(void)
 	FUZZ_CHECK(request_bytes(answers->asked_at) == 0);
 	FUZZ_CHECK(run.shared.requests == answers->whole);
 	FUZZ_CHECK(run.shared.bytes_served == answers->random_bytes);
+	FUZZ_CHECK(!run.conn->subscriber == !answers->subscribed);
+	FUZZ_CHECK(!run.conn->subscriber ||
+		   !events_is_due(run.conn->subscriber, run.epoch.generation));
 }
 
 /* ---------------------------------------------------------------- in place of the kernel */
@@ -443,6 +551,13 @@ int reseed_host(struct reseed *reseed, const void *bytes, size_t len)
 	return 0;
 }
 
+int reseed_contribute(struct reseed *reseed, const void *bytes, size_t len)
+{
+	(void)reseed;
+	FUZZ_CHECK(bytes && len >= 1 && len <= RNGD_PROTO_CONTRIBUTE_MAX_BYTES);
+	return 0;
+}
+
 void reseed_want(struct reseed *reseed, enum reseed_reason reason)
 {
 	(void)reseed;
@@ -494,6 +609,20 @@ static void check_turn(void)
 	FUZZ_CHECK(conn->progress.in_used == 0 && conn->watcher.active);
 }
 
+/* What daemon/announce does when the loop is about to sleep. */
+static void announce(void)
+{
+	struct subscriber *subscriber;
+
+	if (!events_moved(&run.events, run.epoch.generation, 0))
+		return;
+	while (!run.ended && (subscriber = events_next(&run.events))) {
+		FUZZ_CHECK(subscriber->peer.conn == run.conn);
+		conn_announce(run.conn);
+		check_turn();
+	}
+}
+
 /* 0xfc: the daemon stops; 0xfd: the kernel would not watch the descriptor. */
 static void turn(void)
 {
@@ -514,8 +643,28 @@ static void turn(void)
 		events |= (int)EV_ERROR;
 		run.excused = true;
 	}
+	if (script == SCRIPT_CLONE || script == SCRIPT_CLONE_LATE) {
+		run.epoch.generation++;
+		run.excused = true; /* as in reseed_fill() */
+	}
+	if (script == SCRIPT_CLONE)
+		announce();
+	if (run.ended)
+		return;
 	run.conn->watcher.cb(NULL, &run.conn->watcher, events);
 	check_turn();
+}
+
+static struct conn *make_conn(void)
+{
+	const struct conn_peer peer = {
+	    .user = enter(),
+	    .pid = 1,
+	    .control = run.choice & CHOICE_CONTROL,
+	    .privileged = run.choice & CHOICE_PRIVILEGED,
+	};
+
+	return conn_new(&run.shared, FUZZ_FD, &peer);
 }
 
 static void start(const uint8_t *data, size_t size)
@@ -544,7 +693,11 @@ static void start(const uint8_t *data, size_t size)
 	run.shared.ended = ended;
 	run.shared.owner = &run;
 	run.shared.peers = &peers;
-	run.conn = conn_new(&run.shared, FUZZ_FD, enter(), run.choice & CHOICE_CONTROL);
+	run.shared.events = &run.events;
+	run.file.page = &run.page;
+	run.epoch.file = &run.file;
+	events_init(&run.events, run.epoch.generation, false, 0);
+	run.conn = make_conn();
 	FUZZ_CHECK(run.conn);
 }
 
@@ -556,5 +709,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!run.ended)
 		conn_free(run.conn);
 	FUZZ_CHECK(run.closes == 1);
+	FUZZ_CHECK(run.events.count == 0 && list_empty(&run.events.due));
+	FUZZ_CHECK(run.events.gone_count <= (run.choice & CHOICE_PRIVILEGED ? 1 : 0));
+	events_deinit(&run.events);
 	return 0;
 }

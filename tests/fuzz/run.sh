@@ -28,8 +28,8 @@ recipe() {
 	libs='' calls='' also='' longest=4096
 	case $1 in
 	server)
-		files='daemon/conn.c daemon/batch.c daemon/request.c proto/wire.c'
-		also='host/secmem.c daemon/quota.c daemon/deadline.c'
+		files='daemon/conn.c daemon/batch.c daemon/answer.c daemon/request.c daemon/events.c proto/wire.c'
+		also='host/secmem.c daemon/quota.c daemon/deadline.c daemon/text.c proto/epoch_page.c'
 		calls='recvmsg send sendmsg close'
 		longest=20000
 		;;
