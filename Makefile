@@ -106,7 +106,7 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/confine.o daemon/service.o \
 	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o \
 	daemon/loop.o daemon/events.o daemon/announce.o daemon/text.o
-CLIENT_OBJS = client/rngclient.o client/session.o client/guard.o client/page.o client/reply.o \
+CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
 CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o client/size.o \
 	client/fields.o client/lines.o client/show.o

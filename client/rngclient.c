@@ -11,9 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/page.h"
-#include "client/session.h"
-#include "client/turn.h"
+#include "client/errand.h"
+#include "client/handle.h"
 #include "proto/rngd_proto.h"
 
 _Static_assert(RNGCLIENT_STATUS_BYTES == RNGD_PROTO_STATUS_MAX_BYTES + 1, "text and NUL");
@@ -22,28 +21,6 @@ _Static_assert(RNGCLIENT_BUMP_MIN_BYTES == RNGD_PROTO_BUMP_MIN_BYTES &&
 	       "one set of limits");
 
 #define RNGCLIENT_EXPORT __attribute__((visibility("default")))
-
-/* Between two tries to reach a daemon that is gone: the first pause and the longest. */
-#define RNGCLIENT_PAUSE_MIN_MS 1
-#define RNGCLIENT_PAUSE_MAX_MS 50
-
-struct rngclient {
-	struct turn turn;
-	struct session session;
-	_Atomic int timeout_ms; /* read before the turn, to know how long to wait for it */
-	char *path;
-};
-
-/* What one call is about. */
-struct errand {
-	int (*exchange)(struct session *session, const struct errand *errand, int64_t deadline_ns);
-	bool guarded; /* needs the page */
-	uint8_t opcode;
-	void *out; /* zeroed when the call fails */
-	size_t out_bytes;
-	const void *in;
-	size_t in_bytes;
-};
 
 static int get_exchange(struct session *session, const struct errand *errand, int64_t deadline_ns)
 {
@@ -71,140 +48,9 @@ static int info_exchange(struct session *session, const struct errand *errand, i
 	return 0;
 }
 
-/*
- * The lower version of the two, after the daemon said which it speaks. Nothing in a reply of
- * another version is trusted, so this is a try: false when there is none left.
- */
-static bool lower_version(struct session *session)
-{
-	if (session->version <= RNGD_PROTO_VERSION_MIN)
-		return false;
-	session->version--;
-	return true;
-}
-
-/* There is no daemon at the moment. */
-static bool is_gone(int err)
-{
-	return err == -ECONNREFUSED || err == -ENOENT;
-}
-
-/* The daemon is gone, is being replaced, or has no room for us: worth another try before the
- * deadline. */
-static bool is_absence(int err)
-{
-	return is_gone(err) || err == -ECONNRESET || err == -EPIPE || err == -EBUSY;
-}
-
-/* Connects where needed, and sees to the page where it is needed. */
-static int make_ready(struct rngclient *client, const struct errand *errand, int64_t deadline_ns)
-{
-	struct page_question question = {
-	    .path = client->path,
-	    .turn = &client->turn,
-	    .timeout_ms = client->timeout_ms,
-	    .deadline_ns = deadline_ns,
-	};
-	int err = session_connect(&client->session, &question);
-
-	return err || !errand->guarded ? err : guard_prepare(&client->session.guard, &question);
-}
-
-/* A signal handler forked inside the exchange: what came is the parent's. */
-static int check_fork(struct rngclient *client, int64_t deadline_ns)
-{
-	bool forked;
-	int err;
-
-	if (turn_is_ours(&client->turn))
-		return 0;
-	err = turn_take(&client->turn, deadline_ns, &forked);
-	return err ? err : -ESTALE;
-}
-
-/* Before another try. At once the first time: a restarted daemon is there already. */
-static int wait_a_little(int *pause_ms, int64_t deadline_ns)
-{
-	if (*pause_ms > 0 && transport_pause(*pause_ms, deadline_ns) != 0)
-		return -ETIMEDOUT;
-	*pause_ms = *pause_ms == 0 ? RNGCLIENT_PAUSE_MIN_MS : *pause_ms * 2;
-	if (*pause_ms > RNGCLIENT_PAUSE_MAX_MS)
-		*pause_ms = RNGCLIENT_PAUSE_MAX_MS;
-	return 0;
-}
-
-/*
- * Runs one whole exchange, connecting where needed, and repeats it from the start while that can
- * help. *reason: why the last try failed, where that is a better answer at the deadline than
- * "timed out". What was received in vain is wiped.
- */
-static int run(struct rngclient *client, const struct errand *errand, int64_t deadline_ns,
-	       int *reason)
-{
-	struct session *session = &client->session;
-	int pause_ms = 0;
-	int err, fork_err;
-
-	for (;;) {
-		err = make_ready(client, errand, deadline_ns);
-		if (err != -ETIMEDOUT)
-			*reason = is_gone(err) || err == -EBUSY             ? err
-				  : *reason == -EAGAIN || *reason == -EBUSY ? *reason
-									    : 0;
-		if (!err)
-			err = errand->exchange(session, errand, deadline_ns);
-		fork_err = check_fork(client, deadline_ns);
-		if (fork_err && fork_err != -ESTALE)
-			return fork_err;
-		if (fork_err)
-			err = fork_err;
-		if (!err)
-			return 0;
-		explicit_bzero(errand->out, errand->out_bytes);
-		if (err == SESSION_E_AGAIN) {
-			*reason = -EAGAIN;
-			pause_ms = pause_ms ? pause_ms : RNGCLIENT_PAUSE_MIN_MS;
-		} else if (err == SESSION_E_MOVED) {
-			*reason = 0;
-		} else {
-			session_drop(session);
-			if (err == -EBUSY)
-				*reason = err;
-			if (err == -EPROTONOSUPPORT && lower_version(session))
-				continue;
-			if (!is_absence(err) && err != -ESTALE)
-				return err;
-		}
-		err = wait_a_little(&pause_ms, deadline_ns);
-		if (err)
-			return err;
-	}
-}
-
-/* The frame of every call: the turn, the fork, the exchange, and zeroes if it fails. */
 static int call(struct rngclient *client, const struct errand *errand)
 {
-	int64_t deadline_ns = transport_deadline(client->timeout_ms);
-	int reason = 0;
-	int cancel_state;
-	bool forked;
-	int err;
-
-	/* A thread cancelled half way would keep the turn for ever. */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	err = turn_take(&client->turn, deadline_ns, &forked);
-	if (!err) {
-		if (forked) /* the connection is the parent's: close our copy of it */
-			session_drop(&client->session);
-		err = run(client, errand, deadline_ns, &reason);
-		if (err == -ETIMEDOUT && reason)
-			err = reason;
-		turn_give(&client->turn);
-	}
-	pthread_setcancelstate(cancel_state, NULL);
-	if (err)
-		explicit_bzero(errand->out, errand->out_bytes);
-	return err;
+	return errand_run(client, errand, transport_deadline(client->timeout_ms));
 }
 
 /* A call that cannot be made leaves zeroes as well, where there is a buffer to leave them in. */
@@ -227,8 +73,8 @@ static int make(struct rngclient **out, const char *socket_path, int timeout_ms)
 	client->path = strdup(socket_path);
 	err = client->path ? turn_init(&client->turn) : -ENOMEM;
 	if (!err) /* the page can wait until it is needed */
-		err = make_ready(client, &(struct errand){.guarded = false},
-				 transport_deadline(timeout_ms));
+		err = errand_prepare(client, &(struct errand){.guarded = false},
+				     transport_deadline(timeout_ms));
 	if (err) {
 		rngclient_close(client);
 		return err;

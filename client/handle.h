@@ -1,0 +1,19 @@
+/*
+ * client/handle - what a handle is made of. Private to the library.
+ */
+#ifndef CLIENT_HANDLE_H
+#define CLIENT_HANDLE_H
+
+#include "client/session.h"
+#include "client/turn.h"
+
+#define RNGCLIENT_EXPORT __attribute__((visibility("default")))
+
+struct rngclient {
+	struct turn turn; /* of the session */
+	struct session session;
+	_Atomic int timeout_ms; /* read before the turn, to know how long to wait for it */
+	char *path;             /* constant */
+};
+
+#endif
