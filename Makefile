@@ -106,7 +106,8 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/confine.o daemon/service.o \
 	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o \
 	daemon/loop.o daemon/events.o daemon/announce.o daemon/text.o
-CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/reply.o \
+CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/shelf.o \
+	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
 CLI_OBJS = client/rngcli.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o client/size.o \
 	client/fields.o client/lines.o client/show.o
@@ -170,7 +171,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
-	check_size check_rngclient check_rngclient_clone check_protocol check_clone check_memory check_vdso check_epoch_page \
+	check_size check_rngclient check_rngclient_clone check_rngclient_events check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_show check_events
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
@@ -249,9 +250,9 @@ check-tsan: ## the library's thread tests under ThreadSanitizer
 	+$(Q)$(MAKE) --no-print-directory $(JOBS) all
 	+$(Q)$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/tsan SAN=thread \
 		$(BUILD)/tsan/tests/check_rngclient $(BUILD)/tsan/tests/check_rngclient_clone \
-		$(BUILD)/tsan/tests/check_epoch_page
+		$(BUILD)/tsan/tests/check_rngclient_events $(BUILD)/tsan/tests/check_epoch_page
 	@BUILD=$(BUILD)/tsan DAEMON_BUILD=$(B) SAN=thread ONLY_UNITS=1 bash tests/run.sh \
-		check_rngclient check_rngclient_clone check_epoch_page
+		check_rngclient check_rngclient_clone check_rngclient_events check_epoch_page
 
 LOAD_SECONDS ?= 60
 check-load: all $(TEST_TOOLS) ## 64 clients for 60 s (LOAD_SECONDS=), random ones killed

@@ -22,7 +22,7 @@ struct errand {
 	size_t out_bytes;
 	const void *in;
 	size_t in_bytes;
-	uint64_t *generation; /* for an exchange that has one beside out; 0 when the call fails */
+	uint64_t *generation; /* for an answer that has one beside out; counts on success alone */
 };
 
 /* The whole of it. 0 or a negative errno. */

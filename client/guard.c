@@ -16,6 +16,9 @@ int guard_prepare(struct guard *guard, const struct page_question *question)
 	guard->has_agreed = false;
 	guard->no_look = false;
 	err = page_ask(&guard->page, question);
+	/* A failure says nothing of the page that is shown: its lease does. */
+	if (!err)
+		shelf_show(&guard->shelf, &guard->page);
 	/* Others hoard descriptors, so the kernel lets none be passed: that must not stop anybody.
 	 */
 	if (err == REPLY_E_AGAIN)
@@ -63,6 +66,7 @@ void guard_agree(struct guard *guard, const struct guard_token *token)
 void guard_deinit(struct guard *guard)
 {
 	page_drop(&guard->page);
+	shelf_deinit(&guard->shelf);
 	vdso_deinit(&guard->vdso);
 	*guard = (struct guard){0};
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "client/page.h"
+#include "client/shelf.h"
 #include "host/vdso.h"
 
 /* What was read at one moment. */
@@ -23,6 +24,7 @@ struct guard_token {
 /* All zero at first. */
 struct guard {
 	struct page page;
+	struct shelf shelf; /* of all that were in page */
 	struct vdso vdso;
 	bool vdso_tried;
 	bool page_asked; /* over the present connection; whoever makes a new one resets it */

@@ -4,6 +4,7 @@
 #ifndef CLIENT_HANDLE_H
 #define CLIENT_HANDLE_H
 
+#include "client/events.h"
 #include "client/session.h"
 #include "client/turn.h"
 
@@ -12,6 +13,7 @@
 struct rngclient {
 	struct turn turn; /* of the session */
 	struct session session;
+	struct events events;   /* has a turn of its own: no call of one waits for the other */
 	_Atomic int timeout_ms; /* read before the turn, to know how long to wait for it */
 	char *path;             /* constant */
 };

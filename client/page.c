@@ -40,7 +40,7 @@ void page_drop(struct page *page)
 	 * since. */
 	const struct epoch_page *map = __atomic_exchange_n(&page->map, NULL, __ATOMIC_SEQ_CST);
 
-	if (map)
+	if (map && !page->shelved)
 		munmap((void *)(uintptr_t)map, EPOCH_PAGE_BYTES);
 }
 
@@ -71,7 +71,7 @@ static int map_fd(struct page *page, int fd)
 	map = mmap(NULL, EPOCH_PAGE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED) /* EACCES: not open for reading, ENODEV: not to be mapped */
 		return errno == EACCES || errno == ENODEV ? -EPROTO : -errno;
-	page->map = map;
+	*page = (struct page){.map = map, .dev = st.st_dev, .ino = st.st_ino};
 	if (epoch_page_valid(page->map))
 		return 0;
 	page_drop(page);
@@ -127,7 +127,7 @@ int page_open(struct page *page, const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int err;
 
-	page->map = NULL;
+	*page = (struct page){0};
 	if (fd < 0)
 		return -errno;
 	err = map_fd(page, fd);
@@ -135,14 +135,15 @@ int page_open(struct page *page, const char *path)
 	return err;
 }
 
-static int64_t lease_left_ms(uint64_t lease_ns)
+uint64_t page_lease_left_ns(const struct page *page)
 {
+	const uint64_t lease_ns = epoch_page_lease_ns(page->map);
 	struct timespec now;
 	uint64_t now_ns;
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	now_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-	return lease_ns > now_ns ? (int64_t)((lease_ns - now_ns) / NS_PER_MS) : 0;
+	return lease_ns > now_ns ? lease_ns - now_ns : 0;
 }
 
 void page_read(const struct page *page, struct rngclient_epoch *info)
@@ -155,7 +156,7 @@ void page_read(const struct page *page, struct rngclient_epoch *info)
 	    .generation = epoch_page_generation(page->map),
 	    .epoch = epoch_page_epoch(page->map),
 	    .state = epoch_page_state(page->map),
-	    .lease_ms = lease_left_ms(epoch_page_lease_ns(page->map)),
+	    .lease_ms = (int64_t)(page_lease_left_ns(page) / NS_PER_MS),
 	};
 	if (!epoch_page_last_event(page->map, &event))
 		return;

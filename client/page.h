@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "client/rngclient.h"
 #include "proto/epoch_page.h"
@@ -19,6 +20,9 @@ struct turn;
 
 struct page {
 	const struct epoch_page *map; /* NULL: there is none */
+	dev_t dev;                    /* of which file */
+	ino_t ino;
+	bool shelved; /* the mapping belongs to client/shelf */
 };
 
 /* Whom to ask, and how: as for transport_connect() and struct reply. */
@@ -57,7 +61,10 @@ bool page_fits(const struct rngclient_epoch *epoch);
  */
 int page_give(struct rngclient_epoch *epoch, const struct rngclient_epoch *known, int err);
 
-/* Unmaps; a zeroed struct is allowed. */
+/* How long the lease is in force from now on, in nanoseconds; 0: nobody watches. */
+uint64_t page_lease_left_ns(const struct page *page);
+
+/* Unmaps, unless it is shelved; a zeroed struct is allowed. */
 void page_drop(struct page *page);
 
 #endif

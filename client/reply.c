@@ -19,7 +19,9 @@ static int error_of_status(uint8_t opcode, uint8_t status)
 	case RNGD_PROTO_E_UNAVAILABLE:
 		return -EAGAIN;
 	case RNGD_PROTO_E_PERMISSION:
-		return bump || opcode == RNGD_PROTO_OP_RESEED ? -EPERM : -EPROTO;
+		return bump || opcode == RNGD_PROTO_OP_RESEED || opcode == RNGD_PROTO_OP_SUBSCRIBERS
+			   ? -EPERM
+			   : -EPROTO;
 	case RNGD_PROTO_E_NO_PAGE:
 		return opcode == RNGD_PROTO_OP_PAGE ? -ENODATA : -EPROTO;
 	case RNGD_PROTO_E_IDENTICAL:
@@ -139,6 +141,8 @@ static int ask_from(struct reply *reply, const uint8_t *body, uint32_t body_byte
 	return transport_send(reply->transport, buf, wire_encode_request(&req, buf),
 			      reply->deadline_ns);
 }
+
+_Static_assert(RNGD_PROTO_CONTRIBUTE_MAX_BYTES <= RNGD_PROTO_BUMP_MAX_BYTES, "the longest body");
 
 /* Apart, so that a GET need not clear this much stack. */
 __attribute__((noinline)) static int ask_long(struct reply *reply, const uint8_t *body,

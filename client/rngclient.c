@@ -17,7 +17,8 @@
 
 _Static_assert(RNGCLIENT_STATUS_BYTES == RNGD_PROTO_STATUS_MAX_BYTES + 1, "text and NUL");
 _Static_assert(RNGCLIENT_BUMP_MIN_BYTES == RNGD_PROTO_BUMP_MIN_BYTES &&
-		   RNGCLIENT_BUMP_MAX_BYTES == RNGD_PROTO_BUMP_MAX_BYTES,
+		   RNGCLIENT_BUMP_MAX_BYTES == RNGD_PROTO_BUMP_MAX_BYTES &&
+		   RNGCLIENT_CONTRIBUTE_MAX_BYTES == RNGD_PROTO_CONTRIBUTE_MAX_BYTES,
 	       "one set of limits");
 
 #define RNGCLIENT_EXPORT __attribute__((visibility("default")))
@@ -27,10 +28,10 @@ static int get_exchange(struct session *session, const struct errand *errand, in
 	return session_ask_bytes(session, errand->out, errand->out_bytes, deadline_ns);
 }
 
-static int status_exchange(struct session *session, const struct errand *errand,
-			   int64_t deadline_ns)
+static int text_exchange(struct session *session, const struct errand *errand, int64_t deadline_ns)
 {
-	return session_ask_status(session, errand->out, errand->out_bytes, deadline_ns);
+	return session_ask_text(session, errand->opcode, errand->out, errand->out_bytes,
+				errand->generation, deadline_ns);
 }
 
 static int plain_exchange(struct session *session, const struct errand *errand, int64_t deadline_ns)
@@ -72,6 +73,8 @@ static int make(struct rngclient **out, const char *socket_path, int timeout_ms)
 	client->timeout_ms = timeout_ms;
 	client->path = strdup(socket_path);
 	err = client->path ? turn_init(&client->turn) : -ENOMEM;
+	if (!err)
+		err = events_init(&client->events);
 	if (!err) /* the page can wait until it is needed */
 		err = errand_prepare(client, &(struct errand){.guarded = false},
 				     transport_deadline(timeout_ms));
@@ -137,17 +140,34 @@ RNGCLIENT_EXPORT int rngclient_get(struct rngclient *client, void *buf, size_t l
 	return len == 0 ? 0 : call(client, &errand);
 }
 
-RNGCLIENT_EXPORT int rngclient_status(struct rngclient *client, char *text, size_t size)
+/* Runs an operation whose answer is a text; *generation, if wanted, is 0 when it fails. */
+static int call_text(struct rngclient *client, uint8_t opcode, uint64_t *generation, char *text,
+		     size_t size)
 {
+	uint64_t answer = 0;
 	const struct errand errand = {
-	    .exchange = status_exchange,
+	    .exchange = text_exchange,
+	    .opcode = opcode,
 	    .out = text,
 	    .out_bytes = size,
+	    .generation = &answer,
 	};
+	int err = client && text && size > 0 ? call(client, &errand) : refuse(text, size);
 
-	if (!client || !text || size == 0)
-		return refuse(text, size);
-	return call(client, &errand);
+	if (generation)
+		*generation = err ? 0 : answer;
+	return err;
+}
+
+RNGCLIENT_EXPORT int rngclient_status(struct rngclient *client, char *text, size_t size)
+{
+	return call_text(client, RNGD_PROTO_OP_STATUS, NULL, text, size);
+}
+
+RNGCLIENT_EXPORT int rngclient_subscribers(struct rngclient *client, uint64_t *generation,
+					   char *text, size_t size)
+{
+	return call_text(client, RNGD_PROTO_OP_SUBSCRIBERS, generation, text, size);
 }
 
 /* Runs an operation whose answer is a generation; *generation, if wanted, is 0 when it fails. */
@@ -189,6 +209,13 @@ RNGCLIENT_EXPORT int rngclient_bump(struct rngclient *client, const void *bytes,
 	return call_plain(client, RNGD_PROTO_OP_BUMP, bytes, len, generation);
 }
 
+RNGCLIENT_EXPORT int rngclient_contribute(struct rngclient *client, const void *bytes, size_t len)
+{
+	if (!bytes || len == 0 || len > RNGCLIENT_CONTRIBUTE_MAX_BYTES)
+		client = NULL;
+	return call_plain(client, RNGD_PROTO_OP_CONTRIBUTE, bytes, len, NULL);
+}
+
 RNGCLIENT_EXPORT int rngclient_epoch_info(struct rngclient *client, struct rngclient_epoch *epoch)
 {
 	struct rngclient_epoch known;
@@ -225,11 +252,22 @@ RNGCLIENT_EXPORT int rngclient_epoch_file(const char *path, struct rngclient_epo
 	return page_give(epoch, &known, err);
 }
 
+RNGCLIENT_EXPORT uint64_t rngclient_epoch(const struct rngclient *client)
+{
+	return client ? shelf_token(&client->session.guard.shelf) : 0;
+}
+
+RNGCLIENT_EXPORT int rngclient_epoch_same(const struct rngclient *client, uint64_t token)
+{
+	return client && shelf_is_current(&client->session.guard.shelf, token);
+}
+
 RNGCLIENT_EXPORT void rngclient_close(struct rngclient *client)
 {
 	int saved_errno = errno;
 
 	if (client) {
+		events_deinit(&client->events);
 		session_deinit(&client->session);
 		turn_deinit(&client->turn);
 		free(client->path);

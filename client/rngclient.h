@@ -11,13 +11,16 @@
  *   - retry on EINTR, so a signal does not end a call early; the deadline still holds;
  *   - need nothing but libc. Every descriptor they open is close-on-exec. A system call filter must
  *     let pass, besides socket calls, what malloc needs and clock_gettime: mmap, munmap, madvise,
- *     fstat, fstatfs, fcntl, close, poll, ppoll, clock_nanosleep, getpid, futex and getrandom.
+ *     fstat, fstatfs, fcntl, close, poll, ppoll, clock_nanosleep, getpid, futex and getrandom; for
+ *     events epoll_create1, epoll_ctl, timerfd_create and timerfd_settime, but no epoll_wait and
+ *     no read.
  *
  * Threads: a handle may be shared. Calls on one handle run one after another, each
  * waiting for its turn within its own deadline, in no particular order; handles are independent, so
- * a thread that wants no waiting opens its own. rngclient_close() must be the last call on a
- * handle. No call is a cancellation point. Signal handlers: do not call from one, and do not
- * longjmp() or fork() out of one into or beside the code around a call.
+ * a thread that wants no waiting opens its own. The calls for events are apart from that: none of
+ * them waits for another call, but the first rngclient_event_fd(). rngclient_close() must be the
+ * last call on a handle. No call is a cancellation point. Signal handlers: do not call from one,
+ * and do not longjmp() or fork() out of one into or beside the code around a call.
  *
  * fork(): parent and child may both go on using the handle. The child notices (also
  * after clone() without CLONE_VM and CLONE_FILES), drops its copy of the connection and makes its
@@ -260,24 +263,33 @@ struct rngclient_event {
  * rngclient_close(), also over restarts of the daemon; it is close-on-exec, belongs to the handle,
  * and is to be polled and nothing else. Called again it returns the same one.
  *
- * Events that happen after this call returned are not missed, whatever becomes of the daemon
- * meanwhile: it is connected to again, and told what was acknowledged last. Several that
+ * The first call waits for the daemon, until the handle's deadline, and has the epoch page passed
+ * as rngclient_get() does. Events that happen after it returned are not missed, whatever becomes of
+ * the daemon meanwhile: it is connected to again, after 50 ms and then at most once a second,
+ * whenever rngclient_event_next() is called, and told what was acknowledged last. Several that
  * happen before the first of them is read become one, the newest.
  *
  * In a child after fork() the subscription is the parent's: _next and _ack say -ECHILD until the
  * child calls this for itself, which makes another descriptor (the inherited one stays open there
- * until exec or exit).
+ * until exec or exit, and a timer of the library's with it).
  *
  *   -EINVAL      client is NULL
  *   -EOPNOTSUPP  the daemon is too old for events
- *   and all of rngclient_open()
+ *   -EBUSY       as for rngclient_get()
+ *   and all of rngclient_look()
  */
 int rngclient_event_fd(struct rngclient *client) RNGCLIENT_MUST_CHECK;
 
 /*
  * The next event, for which it waits at most timeout_ms: 0 not at all, -1 for ever. It keeps the
  * connection in order as well, so call it when the descriptor is readable even if no event is
- * expected. *event, but for its size, is zero on failure.
+ * expected. *event, but for its size, is zero on failure. Calls of several threads each get events
+ * of their own.
+ *
+ * No event is given twice running: one that was given is not given again because the connection was
+ * made anew, whether it was acknowledged or not. Generations are compared for equality alone: where
+ * the daemon's page was removed and made anew they begin at 1 again, and that is an event too, of
+ * which nothing but the generation is known.
  *
  * Acknowledge each event once what it calls for is done; the next one may come before that.
  *
@@ -287,7 +299,11 @@ int rngclient_event_fd(struct rngclient *client) RNGCLIENT_MUST_CHECK;
  *   -ENOTCONN    rngclient_event_fd() was not called, or did not succeed
  *   -ECHILD      this is a child of the process that called it
  *   -EPROTO      the peer does not speak this protocol; it will be connected to anew
+ *   -EOPNOTSUPP, -EPROTONOSUPPORT  a daemon that knows no events, or not this version of the
+ *                protocol, took the place of the one before; it will be tried again
  *   -ENOMEM, -EMFILE, -ENFILE  out of resources while connecting again; it will be tried again
+ *   or another errno of rngclient_open() while connecting again, likewise. Each is said once for
+ *   each try. That the daemon is gone, or has no room, is no error: events come when it is back.
  */
 int rngclient_event_next(struct rngclient *client, struct rngclient_event *event,
 			 int timeout_ms) RNGCLIENT_MUST_CHECK;
@@ -295,10 +311,10 @@ int rngclient_event_next(struct rngclient *client, struct rngclient_event *event
 /*
  * Says that everything the event of that generation calls for is done, and what earlier ones called
  * for: keys dropped, state reseeded. `rngcli settle` waits for it. If the connection is gone at the
- * moment it is said when it is back.
+ * moment it is said when it is back. Never waits; one that was acknowledged already is no error.
  *
- *   -EINVAL    client is NULL, or generation is none that rngclient_event_next() gave
- *   -ENOTCONN, -ECHILD  as above
+ *   -EINVAL    client is NULL, or generation is none of the last 32 that rngclient_event_next()
+ * gave -ENOTCONN, -ECHILD  as above
  */
 int rngclient_event_ack(struct rngclient *client, uint64_t generation);
 
@@ -309,7 +325,10 @@ int rngclient_event_ack(struct rngclient *client, uint64_t generation);
  * daemon publishes one.
  *
  * Keep it as a token beside what must not outlive a clone (keys, nonces, identifiers that were
- * made), and compare before use.
+ * made), and compare before use. Where the daemon's page was replaced by another file, which takes
+ * somebody to remove it, the token differs from all earlier ones: its upper 16 bits count the pages
+ * that the handle was given, from 0. The next rngclient_get() is given the new page; until then the
+ * old one's lease has passed. After 15 replacements it stays 0: open another handle.
  */
 uint64_t rngclient_epoch(const struct rngclient *client);
 
@@ -346,7 +365,8 @@ int rngclient_contribute(struct rngclient *client, const void *bytes,
 
 /*
  * Closes the connections and frees the handle: a subscription ends, and nothing is waited for from
- * it any more. NULL is allowed. errno is left alone.
+ * it any more (which the daemon is told, if it can be without waiting). In a child the parent's
+ * subscription goes on. NULL is allowed. errno is left alone.
  */
 void rngclient_close(struct rngclient *client);
 

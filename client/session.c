@@ -68,16 +68,17 @@ int session_ask_plain(struct session *session, uint8_t opcode, const void *body,
 	return err;
 }
 
-int session_ask_status(struct session *session, char *text, size_t size, int64_t deadline_ns)
+int session_ask_text(struct session *session, uint8_t opcode, char *text, size_t size,
+		     uint64_t *generation, int64_t deadline_ns)
 {
-	struct reply reply = new_reply(session, RNGD_PROTO_OP_STATUS, deadline_ns);
+	struct reply reply = new_reply(session, opcode, deadline_ns);
 	size_t have = 0;
 	int err;
 
 	err = reply_ask(&reply, NULL, 0);
 	if (!err)
 		err = reply_head(&reply, (uint8_t *)text, 0, &have);
-	if (err) /* a status can always be had */
+	if (err) /* they can always be had */
 		return err == -EAGAIN || err == REPLY_E_AGAIN ? -EPROTO : err;
 	if (reply.frame.flags & RNGD_PROTO_FLAG_MORE)
 		return -EPROTO;
@@ -88,6 +89,7 @@ int session_ask_status(struct session *session, char *text, size_t size, int64_t
 	/* A text that ends early for whoever reads it as a string is not what was sent. */
 	if (!err && strlen(text) != reply.frame.body_bytes)
 		err = -EPROTO;
+	*generation = reply.frame.generation;
 	return err;
 }
 

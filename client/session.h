@@ -51,11 +51,16 @@ void session_drop(struct session *session);
  */
 int session_ask_bytes(struct session *session, uint8_t *out, size_t len, int64_t deadline_ns);
 
-/* The status text, ended by a NUL. -EMSGSIZE: size is too small. */
-int session_ask_status(struct session *session, char *text, size_t size, int64_t deadline_ns);
+/*
+ * STATUS or SUBSCRIBERS: one frame, whose body goes to text, ended by a NUL, and whose clone
+ * generation to *generation. -EMSGSIZE: size is too small.
+ */
+int session_ask_text(struct session *session, uint8_t opcode, char *text, size_t size,
+		     uint64_t *generation, int64_t deadline_ns);
 
 /*
- * LOOK, BUMP (with a body) or RESEED: one empty frame, whose clone generation goes to *generation.
+ * LOOK, BUMP and CONTRIBUTE (with a body) or RESEED: one empty frame, whose clone generation goes
+ * to *generation.
  */
 int session_ask_plain(struct session *session, uint8_t opcode, const void *body,
 		      uint32_t body_bytes, uint64_t *generation, int64_t deadline_ns);

@@ -105,35 +105,64 @@ static void refuse_fds(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 }
 
+/* The socket and the address. On failure there is none. */
+static int begin(struct transport *made, struct sockaddr_un *addr, const char *path, int type)
+{
+	if (strlen(path) >= sizeof(addr->sun_path))
+		return -ENAMETOOLONG;
+	memcpy(addr->sun_path, path, strlen(path) + 1);
+	made->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | type, 0);
+	if (made->fd < 0)
+		return -errno;
+	refuse_fds(made->fd);
+	return 0;
+}
+
+/* Closes it if err says so; else *transport is it. */
+static int finish(struct transport *transport, struct transport *made, int err)
+{
+	struct stat st;
+
+	if (!err && fstat(made->fd, &st) < 0)
+		err = -errno;
+	if (err) {
+		if (made->fd >= 0)
+			close(made->fd);
+		return err;
+	}
+	made->dev = st.st_dev;
+	made->ino = st.st_ino;
+	*transport = *made;
+	return 0;
+}
+
 int transport_connect(struct transport *transport, const char *path, const struct turn *turn,
 		      int timeout_ms, int64_t deadline_ns)
 {
 	struct transport made = {.fd = -1, .turn = turn};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct stat st;
 	int err;
 
 	*transport = made;
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	made.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (made.fd < 0)
-		return -errno;
-	refuse_fds(made.fd);
-	err = connect_by(made.fd, &addr, deadline_ns);
+	err = begin(&made, &addr, path, 0);
+	if (!err)
+		err = connect_by(made.fd, &addr, deadline_ns);
 	if (!err)
 		err = transport_set_timeout(&made, timeout_ms);
-	if (!err && fstat(made.fd, &st) < 0)
-		err = -errno;
-	if (err) {
-		close(made.fd);
-		return err;
-	}
-	made.dev = st.st_dev;
-	made.ino = st.st_ino;
+	return finish(transport, &made, err);
+}
+
+int transport_try(struct transport *transport, const char *path, const struct turn *turn)
+{
+	struct transport made = {.fd = -1, .turn = turn, .block_ns = TRANSPORT_NO_DEADLINE};
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int err;
+
 	*transport = made;
-	return 0;
+	err = begin(&made, &addr, path, SOCK_NONBLOCK);
+	if (!err && connect(made.fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+		err = errno == EINTR ? -EAGAIN : -errno;
+	return finish(transport, &made, err);
 }
 
 int transport_set_timeout(struct transport *transport, int timeout_ms)
@@ -243,16 +272,14 @@ void transport_drop(struct transport *transport)
 }
 
 /* After EINTR. A handler may have forked: then this is the child, and must not touch the stream. */
-static int after_signal(const struct transport *transport)
+static int after_signal(const struct turn *turn)
 {
-	return turn_is_ours(transport->turn) ? 0 : -ESTALE;
+	return turn_is_ours(turn) ? 0 : -ESTALE;
 }
 
-/* Waits for events until the deadline. 0, or a negative errno; a mere signal is no reason to stop.
- */
-static int wait_for(const struct transport *transport, short events, int64_t deadline_ns)
+int transport_wait(int fd, short events, const struct turn *turn, int64_t deadline_ns)
 {
-	struct pollfd pollfd = {.fd = transport->fd, .events = events};
+	struct pollfd pollfd = {.fd = fd, .events = events};
 	struct timespec timeout;
 	int64_t left;
 	int n, err;
@@ -268,7 +295,7 @@ static int wait_for(const struct transport *transport, short events, int64_t dea
 			return 0;
 		if (n == 0)
 			return -ETIMEDOUT;
-		err = errno == EINTR ? after_signal(transport) : -errno;
+		err = errno == EINTR ? after_signal(turn) : -errno;
 		if (err)
 			return err;
 	}
@@ -291,7 +318,7 @@ int transport_send(struct transport *transport, const void *data, size_t len, in
 			continue;
 		if (errno != EAGAIN)
 			return -errno;
-		err = wait_for(transport, POLLOUT, deadline_ns);
+		err = transport_wait(transport->fd, POLLOUT, transport->turn, deadline_ns);
 		if (err)
 			return err;
 	}
@@ -324,7 +351,7 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 	for (;;) {
 		block = left_ns(deadline_ns) >= transport->block_ns;
 		if (!block) {
-			err = wait_for(transport, POLLIN, deadline_ns);
+			err = transport_wait(transport->fd, POLLIN, transport->turn, deadline_ns);
 			if (err)
 				return err;
 		}
@@ -340,7 +367,7 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 			return -ECONNRESET;
 		if (errno != EINTR && errno != EAGAIN)
 			return -errno;
-		err = errno == EINTR ? after_signal(transport) : 0;
+		err = errno == EINTR ? after_signal(transport->turn) : 0;
 		if (err)
 			return err;
 	}

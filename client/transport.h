@@ -43,6 +43,18 @@ int transport_connect(struct transport *transport, const char *path, const struc
 		      int timeout_ms, int64_t deadline_ns);
 
 /*
+ * The same without waiting: -EAGAIN when the backlog is full. The socket does not block; it is for
+ * who reads and writes it without transport_send() and transport_recv().
+ */
+int transport_try(struct transport *transport, const char *path, const struct turn *turn);
+
+/*
+ * Waits until fd has one of events (of poll(2)), or the deadline. 0, -ETIMEDOUT, -ESTALE as below,
+ * or -errno; a mere signal is no reason to stop.
+ */
+int transport_wait(int fd, short events, const struct turn *turn, int64_t deadline_ns);
+
+/*
  * Lets the peer pass descriptors from now on: *passed, which the caller sets to {.fd = -1}, tells
  * of them until transport_drop(). The first becomes the caller's. 0 or -errno.
  */

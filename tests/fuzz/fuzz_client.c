@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "client/rngclient.h"
+#include "client/shelf.h"
 #include "host/vdso.h"
 #include "proto/epoch_page.h"
 #include "proto/rngd_proto.h"
@@ -99,6 +100,7 @@ static struct {
 	int connect_error;
 	struct epoch_page *page;
 	int maps;
+	bool seen;       /* the last page that was asked for was mapped */
 	uint64_t kernel; /* the kernel's generation; 0: not shown */
 	uint64_t ticks, moved_at, looked_at;
 } server;
@@ -179,7 +181,7 @@ static void move(bool kernel)
 	if (kernel && server.kernel != 0)
 		server.kernel++;
 	/* Where neither word can be seen, nothing can be known. */
-	if (server.maps > 0 || (kernel && server.kernel != 0))
+	if (server.seen || (kernel && server.kernel != 0))
 		server.moved_at = ++server.ticks;
 }
 
@@ -412,9 +414,11 @@ void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t off
 		errno = EACCES;
 		return MAP_FAILED;
 	}
-	FUZZ_CHECK(server.maps == 0);
+	/* Those that were shown are kept, and each passed file is another. */
+	FUZZ_CHECK(server.maps <= SHELF_PAGES);
 	server.page->version = kind_of(fd) == KIND_PAGE ? EPOCH_PAGE_VERSION : 9;
 	server.maps++;
+	server.seen = kind_of(fd) == KIND_PAGE;
 	return server.page;
 }
 
@@ -455,6 +459,8 @@ static void new_request(struct link *link)
 	memcpy(link->now->request, head, 12);
 	link->now->log_bytes = 0;
 	link->head_have = 0;
+	if (head[4] == RNGD_PROTO_OP_PAGE)
+		server.seen = false;
 	if (head[4] == RNGD_PROTO_OP_LOOK)
 		server.looked_at = ++server.ticks;
 }

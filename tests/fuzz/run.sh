@@ -34,8 +34,9 @@ recipe() {
 		longest=20000
 		;;
 	client)
-		files='client/rngclient.c client/errand.c client/session.c client/guard.c client/page.c client/reply.c
-			client/transport.c client/turn.c proto/wire.c proto/epoch_page.c'
+		files='client/rngclient.c client/errand.c client/events.c client/subscription.c
+			client/feed.c client/ledger.c client/session.c client/guard.c client/page.c
+			client/shelf.c client/reply.c client/transport.c client/turn.c proto/wire.c proto/epoch_page.c'
 		calls='socket setsockopt connect shutdown fstat fstatfs fcntl mmap munmap close send recvmsg ppoll
 			clock_gettime clock_nanosleep'
 		;;
