@@ -150,8 +150,10 @@ void events_leave(struct events *events, struct subscriber *subscriber, uint64_t
 	subscriber->peer.conn = NULL;
 	list_append(&events->gone, &subscriber->link);
 	events->gone_count++;
-	if (events->gone_count > EVENTS_GONE_MAX)
+	if (events->gone_count > EVENTS_GONE_MAX) {
 		forget_gone(events, LIST_OF(events->gone.next, struct subscriber, link));
+		events->forgotten++;
+	}
 }
 
 bool events_is_due(const struct subscriber *subscriber, uint64_t generation)
@@ -262,6 +264,7 @@ size_t events_text(const struct events *events, uint64_t generation, int64_t now
 	text_number(&text, "owing_privileged",
 		    count_owing(&events->present, generation, true) +
 			count_owing(&events->gone, generation, true));
+	text_number(&text, "forgotten", events->forgotten);
 	text_number(&text, "returning_ms", returning_ms > 0 ? (uint64_t)returning_ms : 0);
 	put_rows(&text, &rows, &events->present, true, generation, now_ms);
 	put_rows(&text, &rows, &events->gone, true, generation, now_ms);

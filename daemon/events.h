@@ -65,6 +65,7 @@ struct events {
 	struct list_link due;
 	size_t count; /* of present */
 	size_t gone_count;
+	size_t forgotten;    /* of gone, owing, for want of room */
 	uint64_t generation; /* that events_moved() was told of last */
 	int64_t returned_ms; /* from then on nobody is expected back from an earlier daemon */
 };

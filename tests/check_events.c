@@ -366,6 +366,7 @@ START_TEST(so_many_are_remembered_the_newest)
 		ck_assert_uint_le(events.gone_count, EVENTS_GONE_MAX);
 	}
 	ck_assert_uint_eq(events.gone_count, EVENTS_GONE_MAX);
+	ck_assert_uint_eq(events.forgotten, EVENTS_GONE_MAX);
 	join(EVENTS_GONE_MAX - 1, 5, 5); /* was forgotten */
 	ck_assert_uint_eq(events.gone_count, EVENTS_GONE_MAX);
 	join(EVENTS_GONE_MAX, 5, 5);
