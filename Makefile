@@ -277,9 +277,9 @@ fuzz-smoke: ## fuzz every parser, a minute in all
 	@BUILD=$(BUILD) bash tests/fuzz/run.sh smoke
 
 TIME ?= 900
-fuzz: ## the same for TIME= seconds each (900)
+fuzz: ## the same for TIME= seconds each (900), or RUNS= times
 	@sh tests/need.sh $(PKGS_FUZZ)
-	@BUILD=$(BUILD) bash tests/fuzz/run.sh long $(TIME)
+	@BUILD=$(BUILD) bash tests/fuzz/run.sh $(if $(RUNS),runs $(RUNS),long $(TIME))
 
 check-stats: all ## rngtest, ent and dieharder over the output (long: over an hour)
 	@BUILD=$(B) sh tests/stats.sh
