@@ -39,7 +39,7 @@ PKGS_BUILD = gcc libc6-dev libev-dev libseccomp-dev libsodium-dev libsystemd-dev
 PKGS_CHECK = check strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
-PKGS_FUZZ = clang libclang-rt-14-dev llvm libsodium-dev libev-dev
+PKGS_FUZZ = clang libclang-rt-14-dev llvm libev-dev
 
 # ---------------------------------------------------------------- flags
 CFLAGS ?= -O2 -g

@@ -12,6 +12,8 @@
 #define FORK_TEXT    "random: crng reseeded due to virtual machine fork\n"
 #define RECORD_BYTES 8192u /* what a read asks for at most */
 #define STEPS_MAX    256
+#define LOOK_READS   4096u /* in one look at most: then it is the others' turn */
+#define MANY_SIGNALS 0xfe  /* in place of an errno: as many EINTR as a look has reads */
 
 enum step {
 	STEP_RECORD,      /* u16 length, bytes */
@@ -33,6 +35,9 @@ static struct {
 	bool forked; /* in this pass */
 	bool lost;   /* in this pass: a gap or an error that means one */
 	bool ended;  /* in this pass: by an error that is no loss */
+	bool no_flags;
+	unsigned reads;   /* in this pass */
+	unsigned signals; /* EINTR that are still to come */
 	int closes;
 } log_of;
 
@@ -104,8 +109,11 @@ static ssize_t give_line(char *to, size_t size, unsigned priority, const char *t
 static ssize_t give_error(void)
 {
 	static const int errors[] = {EPIPE, EINVAL, EINTR, EIO, EPERM, EBADF};
-	int error = errors[fuzz_u8(log_of.input) % (sizeof(errors) / sizeof(errors[0]))];
+	uint8_t which = fuzz_u8(log_of.input);
+	int error = errors[which % (sizeof(errors) / sizeof(errors[0]))];
 
+	if (which == MANY_SIGNALS)
+		log_of.signals = LOOK_READS;
 	if (error == EPIPE || error == EINVAL) {
 		log_of.lost = true;
 		log_of.placed = false;
@@ -122,6 +130,12 @@ static ssize_t read_log(char *to, size_t size)
 	size_t len;
 
 	FUZZ_CHECK(size >= RECORD_BYTES);
+	log_of.reads++;
+	if (log_of.signals > 0) {
+		log_of.signals--;
+		errno = EINTR;
+		return -1;
+	}
 	if (log_of.input->left == 0 || log_of.steps_left-- <= 0) {
 		errno = EAGAIN;
 		return -1;
@@ -175,7 +189,10 @@ int __wrap_close(int fd)
 
 int __wrap_fcntl(int fd, int command, int argument)
 {
-	return fd == FUZZ_FD ? 0 : __real_fcntl(fd, command, argument);
+	if (fd != FUZZ_FD)
+		return __real_fcntl(fd, command, argument);
+	errno = EIO;
+	return log_of.no_flags ? -1 : 0;
 }
 
 off_t __wrap_lseek(int fd, off_t offset, int whence)
@@ -188,6 +205,7 @@ off_t __wrap_lseek(int fd, off_t offset, int whence)
 static void new_pass(void)
 {
 	log_of.forked = log_of.lost = log_of.ended = false;
+	log_of.reads = 0;
 }
 
 static void look(struct epoch_detector *detector, bool alone)
@@ -198,11 +216,14 @@ static void look(struct epoch_detector *detector, bool alone)
 	detector->own.kmsg.alone = alone;
 	change = detector->ops->look(detector, EPOCH_ALL);
 	check_detector(detector);
+	FUZZ_CHECK(log_of.reads <= LOOK_READS);
 	FUZZ_CHECK((detector->state == EPOCH_FAILED) == log_of.ended);
 	if (log_of.forked)
 		FUZZ_CHECK(change == EPOCH_CLONED);
 	else if (log_of.lost || log_of.ended)
 		FUZZ_CHECK(change == (alone ? EPOCH_CLONED : EPOCH_AGED));
+	else if (log_of.reads == LOOK_READS) /* there may be more */
+		FUZZ_CHECK(change == EPOCH_AGED);
 	else
 		FUZZ_CHECK(change == EPOCH_SAME);
 }
@@ -227,14 +248,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = {data, size};
 	struct epoch_detector detector = {.ops = &epoch_kmsg_ops, .fd = -1};
-	bool alone = fuzz_u8(&input) & 1;
+	uint8_t choice = fuzz_u8(&input);
+	bool alone = choice & 1, has_fd = choice >> 4 != 0xf;
 
 	memset(&log_of, 0, sizeof(log_of));
 	log_of.input = &input;
 	log_of.steps_left = STEPS_MAX;
-	detector.ops->start(&detector, FUZZ_FD, "the log");
+	log_of.no_flags = choice >> 4 == 0xe;
+	detector.ops->start(&detector, has_fd ? FUZZ_FD : -EACCES, "the log");
 	check_detector(&detector);
-	FUZZ_CHECK((detector.state == EPOCH_ABSENT) == log_of.ended);
+	FUZZ_CHECK((detector.state == EPOCH_ABSENT) ==
+		   (log_of.ended || log_of.no_flags || !has_fd));
 	FUZZ_CHECK(detector.own.kmsg.forked == log_of.forked || !log_of.placed ||
 		   detector.own.kmsg.forked);
 	while (detector.state == EPOCH_ACTIVE && input.left > 0 && log_of.steps_left > 0)
@@ -243,6 +267,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		input = (struct fuzz_input){data, size};
 		recall(&detector, &input);
 	}
-	FUZZ_CHECK(log_of.closes == (detector.state == EPOCH_ABSENT));
+	FUZZ_CHECK(log_of.closes == (has_fd && detector.state == EPOCH_ABSENT));
 	return 0;
 }

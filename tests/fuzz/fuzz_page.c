@@ -32,6 +32,7 @@ static struct {
 	long fs_type;
 	int lock_err;
 	bool replaced; /* the path leads to another file by now */
+	bool no_lock, no_map, no_reader;
 	int opens, closes, lock_closes, maps, unmaps;
 } file;
 
@@ -53,7 +54,7 @@ void log_event(enum log_event event, enum log_level level, const char *format, .
 int lockfile_open(const char *path)
 {
 	FUZZ_CHECK(strcmp(path, PATH) == 0);
-	return LOCK_FD;
+	return file.no_lock ? -EPERM : LOCK_FD;
 }
 
 int lockfile_take(int fd)
@@ -86,6 +87,10 @@ int __wrap_open(const char *path, int flags, ...)
 	if (strcmp(path, PATH) != 0)
 		return __real_open(path, flags, 0);
 	FUZZ_CHECK((flags & O_NOFOLLOW) && (flags & O_CLOEXEC) && !(flags & (O_CREAT | O_TRUNC)));
+	if (file.no_reader && (flags & O_ACCMODE) == O_RDONLY) {
+		errno = EMFILE;
+		return -1;
+	}
 	file.opens++;
 	return (flags & O_ACCMODE) == O_RDONLY ? READER_FD : FUZZ_FD;
 }
@@ -125,6 +130,10 @@ void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t off
 		return __real_mmap(at, bytes, prot, flags, fd, offset);
 	FUZZ_CHECK(fd == FUZZ_FD && bytes == EPOCH_PAGE_BYTES && offset == 0);
 	FUZZ_CHECK(file.st.st_size >= (off_t)bytes);
+	if (file.no_map) {
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
 	file.maps++;
 	return file.page;
 }
@@ -268,8 +277,8 @@ static void act(struct epoch_file *epoch_file, struct fuzz_input *input)
 static void open_and_act(struct fuzz_input *input)
 {
 	struct epoch_page before = *file.page;
-	bool good =
-	    file.lock_err == 0 && is_good_file(false) && is_coherent(&before) && !file.replaced;
+	bool good = file.lock_err == 0 && is_good_file(false) && is_coherent(&before) &&
+		    !file.replaced && !file.no_map && !file.no_reader;
 	struct epoch_file epoch_file;
 	int err = epoch_file_open(&epoch_file, PATH, FUZZ_FD, LOCK_FD);
 
@@ -299,10 +308,11 @@ static void prepare(void)
 	int page_fd, lock_fd, err;
 
 	err = epoch_file_prepare(PATH, &page_fd, &lock_fd);
-	FUZZ_CHECK((err == 0) == (is_good_file(true) && epoch_page_valid(&before)));
+	FUZZ_CHECK((err == 0) ==
+		   (is_good_file(true) && epoch_page_valid(&before) && !file.no_lock));
 	FUZZ_CHECK(page_fd == (err ? -1 : FUZZ_FD) && lock_fd == (err ? -1 : LOCK_FD));
 	FUZZ_CHECK(memcmp(file.page, &before, sizeof(before)) == 0);
-	FUZZ_CHECK(file.closes == (err ? 1 : 0) && file.lock_closes == file.closes);
+	FUZZ_CHECK(file.closes == (err && !file.no_lock) && file.lock_closes == file.closes);
 	file.closes = file.lock_closes = file.opens = 0;
 }
 
@@ -317,16 +327,22 @@ static void make_file(struct fuzz_input *input)
 	file.st.st_uid = (rights & 0x0c) == 0x0c ? OWNER : 0;
 	file.st.st_nlink = (rights & 0xc0) == 0xc0 ? 2 : 1;
 	file.fs_type = (place & 3) == 3 ? EXT4_SUPER_MAGIC : TMPFS_MAGIC;
-	file.lock_err = (place & 12) == 12 ? -EADDRINUSE : 0;
+	file.lock_err = (place & 12) == 12 ? (kind & 0x40 ? -EADDRINUSE : -ENOLCK) : 0;
 	file.replaced = (place & 0x70) == 0x70;
+	file.no_lock = place == 0x80;
+	file.no_map = place == 0x90;
+	file.no_reader = place == 0xa0;
 }
 
 static void make_page(struct fuzz_input *input, bool ours)
 {
+	static void *page; /* on the heap, so that what goes beyond it is seen */
 	const uint8_t *bytes;
 	size_t len;
 
-	FUZZ_CHECK(posix_memalign((void **)&file.page, 4096, EPOCH_PAGE_BYTES) == 0);
+	if (!page)
+		FUZZ_CHECK(posix_memalign(&page, 4096, EPOCH_PAGE_BYTES) == 0);
+	file.page = page;
 	pagefile_fill(file.page, ours ? fuzz_u32(input) : 0);
 	if (!ours) {
 		len = fuzz_take(input, HEAD_BYTES, &bytes);
@@ -346,6 +362,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	read_page(file.page);
 	prepare();
 	open_and_act(&input);
-	free(file.page);
 	return 0;
 }

@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#include "client/fields.h"
 #include "client/rngcli.h"
 #include "tests/fuzz/fuzz.h"
 
 #define OUTPUT_BYTES (4u << 20)
+#define TABLE_BYTES  (FIELDS_MAX * sizeof(struct field))
 
 enum {
 	OPTION_JSON = 1,
@@ -21,6 +23,8 @@ static struct {
 	size_t text_bytes;
 	bool terminal;
 	bool refused; /* rngcli_error() was called */
+	struct field *table;
+	bool table_taken;
 	size_t written_bytes;
 	char written[OUTPUT_BYTES];
 } run;
@@ -79,6 +83,42 @@ int __wrap_isatty(int fd);
 int __wrap_isatty(int fd)
 {
 	return fd == 1 ? run.terminal : __real_isatty(fd);
+}
+
+/*
+ * The table of fields is so large that each run would have it mapped and unmapped: it is kept, with
+ * the bounds of a real allocation, and what a run has used of it is zeroed again.
+ */
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void __real_free(void *memory);
+void __wrap_free(void *memory);
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+	if (count * bytes != TABLE_BYTES)
+		return __real_calloc(count, bytes);
+	FUZZ_CHECK(!run.table_taken);
+	if (!run.table)
+		run.table = __real_calloc(count, bytes);
+	run.table_taken = true;
+	return run.table;
+}
+
+void __wrap_free(void *memory)
+{
+	size_t lines = 1;
+
+	if (!memory || memory != run.table) {
+		__real_free(memory);
+		return;
+	}
+	FUZZ_CHECK(run.table_taken);
+	run.table_taken = false;
+	for (size_t i = 0; i < run.text_bytes; i++)
+		lines += run.text[i] == '\n';
+	lines = lines < FIELDS_MAX ? lines : FIELDS_MAX;
+	memset(run.table, 0, lines * sizeof(struct field));
 }
 
 static ssize_t collect(void *cookie, const char *bytes, size_t len)
@@ -245,6 +285,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stdout = saved;
 
 	good = is_status(text, input.left);
+	FUZZ_CHECK(!run.table_taken);
 	FUZZ_CHECK(good == (rc == RNGCLI_OK) && good == !run.refused);
 	FUZZ_CHECK(good || run.written_bytes == 0);
 	check_written(run.terminal && !options.json);

@@ -13,6 +13,8 @@
 
 #define PAGE_BYTES   4096u
 #define ABI_BYTES    112u
+#define ODD_READS    2 /* of a page in the midst of an update, in a run: each takes 1000 tries */
+#define SEQUENCE_AT  12
 #define FLAG_COUNTER (UINT64_C(1) << 8)
 #define FLAG_NOTIFY  (UINT64_C(1) << 9)
 
@@ -21,6 +23,8 @@ static struct {
 	struct stat st;
 	short revents;
 	int maps, unmaps, closes;
+	int odd_reads;
+	bool no_map, no_stat;
 } host;
 
 int __real_close(int fd);
@@ -48,6 +52,10 @@ int __wrap_fstat(int fd, struct stat *st)
 {
 	if (fd != FUZZ_FD)
 		return __real_fstat(fd, st);
+	if (host.no_stat) {
+		errno = EIO;
+		return -1;
+	}
 	*st = host.st;
 	return 0;
 }
@@ -57,6 +65,10 @@ void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t off
 	if (fd != FUZZ_FD)
 		return __real_mmap(at, bytes, prot, flags, fd, offset);
 	FUZZ_CHECK(bytes == PAGE_BYTES && prot == PROT_READ && offset == 0);
+	if (host.no_map) {
+		errno = ENODEV;
+		return MAP_FAILED;
+	}
 	host.maps++;
 	return host.page;
 }
@@ -88,6 +100,13 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 	return fds->revents != 0;
 }
 
+/* The writer is done: what is read now is settled. */
+static void limit_odd_reads(void)
+{
+	if ((host.page[SEQUENCE_AT] & 1) && host.odd_reads++ >= ODD_READS)
+		host.page[SEQUENCE_AT] ^= 1;
+}
+
 /* ---------------------------------------------------------------- what the page says, once more */
 
 struct view {
@@ -113,7 +132,7 @@ static struct view view_page(void)
 	    .counter = little(104, 8),
 	    .has_counter = (flags & FLAG_COUNTER) && little(4, 4) >= ABI_BYTES,
 	    .notifies = flags & FLAG_NOTIFY,
-	    .settled = little(12, 4) % 2 == 0,
+	    .settled = little(SEQUENCE_AT, 4) % 2 == 0,
 	};
 }
 
@@ -132,9 +151,11 @@ static bool is_good_page(void)
 
 static void look(struct epoch_detector *detector, struct view *last, enum epoch_depth depth)
 {
-	struct view now = view_page();
 	enum epoch_change want = EPOCH_SAME, got;
+	struct view now;
 
+	limit_odd_reads();
+	now = view_page();
 	if (now.has_counter != last->has_counter ||
 	    (now.has_counter ? now.counter != last->counter : now.disruption != last->disruption))
 		want = EPOCH_CLONED;
@@ -177,13 +198,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input input = {data, size};
 	struct epoch_detector detector = {.ops = &epoch_vmclock_ops, .fd = -1};
 	uint8_t choice = fuzz_u8(&input), sizes = fuzz_u8(&input);
+	static void *page;
 	const uint8_t *bytes;
 	struct view last;
 	size_t len;
 
+	if (!page)
+		FUZZ_CHECK(posix_memalign(&page, PAGE_BYTES, PAGE_BYTES) == 0);
 	memset(&host, 0, sizeof(host));
-	FUZZ_CHECK(posix_memalign((void **)&host.page, PAGE_BYTES, PAGE_BYTES) == 0);
-	memset(host.page, 0, PAGE_BYTES);
+	memset(page, 0, PAGE_BYTES);
+	host.page = page;
+	host.no_stat = choice >> 5 == 7;
+	host.no_map = choice >> 5 == 6;
 	host.st.st_mode = modes[choice & 3];
 	host.st.st_uid = choice & 4 ? 1 : choice & 8 ? geteuid() : 0;
 	host.st.st_size = sizes & 0x80 ? sizes & 0x7f : (off_t)PAGE_BYTES + sizes;
@@ -191,10 +217,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	len = fuzz_take(&input, ABI_BYTES, &bytes);
 	if (len)
 		memcpy(host.page, bytes, len);
+	limit_odd_reads();
 	last = view_page();
 	detector.ops->start(&detector, FUZZ_FD, "the page");
 	check_detector(&detector);
-	FUZZ_CHECK((detector.state == EPOCH_ACTIVE) == (is_good_file() && is_good_page()));
+	FUZZ_CHECK((detector.state == EPOCH_ACTIVE) ==
+		   (!host.no_map && !host.no_stat && is_good_file() && is_good_page()));
 	for (int i = 0; detector.state == EPOCH_ACTIVE && input.left > 0 && i < 64; i++) {
 		for (int n = fuzz_u8(&input) % 4; n > 0; n--)
 			change_page(&input);
@@ -204,6 +232,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		recall(&detector);
 	detector.ops->stop(&detector);
 	FUZZ_CHECK(host.maps == host.unmaps && host.closes == (detector.state == EPOCH_ABSENT));
-	free(host.page);
 	return 0;
 }

@@ -25,12 +25,12 @@ passed=0 failed=0 skipped=0
 # With what is usual, clearing pages takes a quarter of the server's time.
 export ASAN_OPTIONS=quarantine_size_mb=4:allocator_release_to_os_interval_ms=-1${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 
-# files: of the product, and what the table is about. also, libs: what else is linked. calls: replaced by the
+# files: of the product, and what the table is about. also: what else is linked. calls: replaced by the
 # target's own. longest: an input, in bytes.
 targets=(server client kmsg vmgenid vmclock page size status)
 [ $# -eq 0 ] || targets=("$@")
 recipe() {
-	libs='' calls='' also='' longest=4096
+	calls='' also='' longest=4096
 	case $1 in
 	server)
 		files='daemon/conn.c daemon/batch.c daemon/answer.c daemon/request.c daemon/events.c proto/wire.c'
@@ -48,9 +48,9 @@ recipe() {
 	kmsg) files='daemon/epoch_kmsg.c' calls='read close fcntl lseek' longest=16384 ;;
 	vmgenid)
 		files='daemon/epoch_vmgenid.c'
-		also='daemon/hash.c host/secmem.c'
-		libs=-lsodium
+		also=host/secmem.c
 		calls='pread close fstat clock_gettime'
+		longest=512
 		;;
 	vmclock) files='daemon/epoch_vmclock.c' calls='close fstat mmap munmap pread poll' longest=1024 ;;
 	page)
@@ -62,7 +62,7 @@ recipe() {
 	status)
 		files='client/cmd_status.c client/fields.c client/show.c'
 		also='client/lines.c client/size.c'
-		calls=isatty longest=20000
+		calls='isatty calloc free'
 		;;
 	*) return 1 ;;
 	esac
@@ -101,7 +101,7 @@ build() {
 	# Lists of words on purpose.
 	# shellcheck disable=SC2086
 	"$CLANG" "${flags[@]}" $own -c -o "$out/$name.o" "tests/fuzz/fuzz_$target.c" &&
-		"$CLANG" "${flags[@]}" "$@" -o "$out/$name" "$out/$name.o" $files $also $wrap $libs
+		"$CLANG" "${flags[@]}" "$@" -o "$out/$name" "$out/$name.o" $files $also $wrap
 }
 
 # The product has every check, but for that of null pointers: they end a run by themselves, and to ask at each
