@@ -6,11 +6,12 @@
  *
  * Input: one byte (what connection), one byte n, n bytes that decide about each call of the kernel,
  * then what the peer writes. Random bytes are all FILL here: the generator is replaced, and fails
- * when told to.
+ * when told to. So are the clock and the loop: a turn that is put off must come, and once it may.
  */
 #include <errno.h>
 #include <ev.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/conn.h"
@@ -23,11 +24,15 @@
 #define PAGE_FD      (FUZZ_FD + 1)
 #define FILL         0xa5
 #define TURNS_MAX    400
-#define SENT_MAX     (1u << 20)
+#define SENT_MAX     500000u /* several turns: all bytes are made, read and wiped */
+#define SECOND_MS    1000
 #define STATUS_SHORT 11u
 #define REPLY_HEAD   20u
 #define FRAME_BYTES  131072u
 #define EVENT_BYTES  36u
+
+/* What a small turn may bring: so many bytes, in frames of one at least. */
+#define SMALL_TURN_BYTES (QUOTA_SMALL_BYTES + CONN_BATCH_FRAMES * REPLY_HEAD)
 
 enum { /* of the script; what is below goes by its value */
        SCRIPT_AGAIN = 0xff,
@@ -37,6 +42,7 @@ enum { /* of the script; what is below goes by its value */
        SCRIPT_TOO_MANY = 0xfb,
        SCRIPT_CLONE = 0xfa,      /* and everybody is told */
        SCRIPT_CLONE_LATE = 0xf9, /* and nobody has been told yet */
+       SCRIPT_LATE = 0xf8, /* a deadline has passed */
 };
 
 /* The peer's view of the answers. */
@@ -62,7 +68,6 @@ static struct {
 	struct fuzz_input script;
 	const uint8_t *requests;
 	size_t requests_bytes, given;
-	struct conn_shared shared;
 	struct reseed reseed;
 	struct epoch epoch;
 	struct epoch_file file;
@@ -78,6 +83,9 @@ static struct {
 	bool refused;        /* the generator has failed at least once */
 	bool with_fd;        /* this send carries the page's descriptor */
 	bool too_many;       /* the kernel has refused to pass it */
+	bool waits;          /* the crowd was told that somebody does */
+	int64_t now_ms;
+	unsigned int pass;
 } run;
 
 enum {
@@ -85,8 +93,14 @@ enum {
 	CHOICE_PAGE = 2,
 	CHOICE_RDRAND = 4,
 	CHOICE_LONG_STATUS = 8,
-	CHOICE_PRIVILEGED = 16,
+	CHOICE_RATE = 16,      /* the least there is */
+	CHOICE_DEADLINES = 32, /* of a second, for a request and for a reply */
+	CHOICE_ONE_PASS = 64,  /* all turns in one pass of the loop, until one must wait */
+	CHOICE_PRIVILEGED = 128,
 };
+
+/* Not in run: its table of frames is long, and needs no zeroes. */
+static struct conn_shared shared;
 
 static uint64_t big(const uint8_t *at, size_t bytes)
 {
@@ -352,8 +366,8 @@ static void check_idle(void)
 
 	FUZZ_CHECK(answers->head_have == 0 && answers->body_left == 0 && answers->get_left == 0);
 	FUZZ_CHECK(request_bytes(answers->asked_at) == 0);
-	FUZZ_CHECK(run.shared.requests == answers->whole);
-	FUZZ_CHECK(run.shared.bytes_served == answers->random_bytes);
+	FUZZ_CHECK(shared.requests == answers->whole);
+	FUZZ_CHECK(shared.bytes_served == answers->random_bytes);
 	FUZZ_CHECK(!run.conn->subscriber == !answers->subscribed);
 	FUZZ_CHECK(!run.conn->subscriber ||
 		   !events_is_due(run.conn->subscriber, run.epoch.generation));
@@ -364,8 +378,17 @@ static void check_idle(void)
 ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags);
 ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 int __real_close(int fd);
 int __wrap_close(int fd);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	FUZZ_CHECK(clock == CLOCK_MONOTONIC);
+	now->tv_sec = run.now_ms / SECOND_MS;
+	now->tv_nsec = run.now_ms % SECOND_MS * 1000000;
+	return 0;
+}
 
 static ssize_t fail(int error)
 {
@@ -477,13 +500,10 @@ void ev_io_stop(struct ev_loop *loop, ev_io *watcher)
 	watcher->active = 0;
 }
 
-/* Each turn in a pass of its own: what waits for the next is quota's own test. */
 unsigned int ev_iteration(struct ev_loop *loop)
 {
-	static unsigned int pass;
-
 	(void)loop;
-	return ++pass;
+	return run.pass;
 }
 
 /* ---------------------------------------------------------------- in place of the crowd */
@@ -492,23 +512,34 @@ static struct peers peers;
 
 void peers_waits(struct peers *waiting)
 {
-	(void)waiting;
-	FUZZ_CHECK(!"nobody is to wait");
+	FUZZ_CHECK(waiting == &peers && !list_empty(&run.conn->waiter));
+	run.waits = true;
 }
 
-/* One user without a rate and without deadlines; made once, so that a run stays cheap. */
+/* One user. The table is made once, so that a run stays cheap. */
 static struct quota_user *enter(void)
 {
-	static const int64_t for_ever[DEADLINE_STATES];
+	const int64_t after_ms = run.choice & CHOICE_DEADLINES ? SECOND_MS : 0;
+	const int64_t after[DEADLINE_STATES] = {0, after_ms, after_ms};
 	static const struct quota_limits limits = {.connections = 8, .connections_per_uid = 8};
 	struct quota_user *user;
 
-	if (!peers.quota.buckets) {
+	if (!peers.quota.buckets)
 		FUZZ_CHECK(quota_init(&peers.quota, &limits) == 0);
-		deadlines_init(&peers.deadlines, for_ever, 0);
-	}
-	FUZZ_CHECK(quota_enter(&peers.quota, 1000, QUOTA_ANYBODY, 0, &user) == 0);
+	peers.quota.limits.rate_bytes = run.choice & CHOICE_RATE ? QUOTA_RATE_MIN_BYTES : 0;
+	deadlines_init(&peers.deadlines, after, run.now_ms);
+	FUZZ_CHECK(quota_enter(&peers.quota, 1000, QUOTA_ANYBODY, run.now_ms, &user) == 0);
 	return user;
+}
+
+/* Nothing of the user is left to the next run: its debts are forgotten when they are paid. */
+static void leave(void)
+{
+	FUZZ_CHECK(peers.quota.connections == 0 && list_empty(&peers.quota.busy));
+	for (size_t i = 0; i < DEADLINE_STATES; i++)
+		FUZZ_CHECK(list_empty(&peers.deadlines.lists[i]));
+	quota_sweep(&peers.quota, INT64_MAX / 2);
+	FUZZ_CHECK(peers.quota.users == 0);
 }
 
 /* ---------------------------------------------------------------- in place of the generator */
@@ -517,8 +548,9 @@ int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generati
 {
 	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0x80;
 
-	FUZZ_CHECK((uint8_t *)out >= run.shared.scratch && len > 0 &&
-		   (uint8_t *)out + len <= run.shared.scratch + CONN_SCRATCH_BYTES);
+	FUZZ_CHECK(!run.conn->small || len <= SMALL_TURN_BYTES);
+	FUZZ_CHECK((uint8_t *)out >= shared.scratch && len > 0 &&
+		   (uint8_t *)out + len <= shared.scratch + CONN_SCRATCH_BYTES);
 	if (script >= SCRIPT_EINTR) {
 		run.refused = run.excused = true;
 		return script == SCRIPT_AGAIN ? RESEED_E_AGAIN : RESEED_E_UNAVAILABLE;
@@ -528,7 +560,7 @@ int reseed_fill(struct reseed *reseed, void *out, size_t len, uint64_t *generati
 		run.excused = true; /* a frame that has begun cannot be finished */
 	}
 	memset(out, FILL, len);
-	run.made_start = (size_t)((uint8_t *)out - run.shared.scratch);
+	run.made_start = (size_t)((uint8_t *)out - shared.scratch);
 	run.made_bytes = len;
 	*generation = reseed->epoch->generation;
 	return 0;
@@ -595,18 +627,20 @@ static void ended(void *owner, struct conn *conn)
 static void check_turn(void)
 {
 	const struct conn *conn = run.conn;
-	const uint8_t *made = run.shared.scratch + run.made_start;
+	const uint8_t *made = shared.scratch + run.made_start;
 
 	if (run.made_bytes > 0)
 		FUZZ_CHECK(made[0] == 0 && memcmp(made, made + 1, run.made_bytes - 1) == 0);
 	run.made_bytes = 0;
-	FUZZ_CHECK(run.shared.page_fd == (run.choice & CHOICE_PAGE ? PAGE_FD : -1));
+	FUZZ_CHECK(shared.page_fd == (run.choice & CHOICE_PAGE ? PAGE_FD : -1));
 	if (run.ended)
 		return;
 	FUZZ_CHECK(conn->in_bytes <= CONN_IN_BYTES && !conn->in == (conn->in_bytes == 0));
 	FUZZ_CHECK(conn->out_bytes <= CONN_CONTROL_BYTES && !conn->out == (conn->out_bytes == 0));
 	FUZZ_CHECK(conn->frame_owed <= FRAME_BYTES);
-	FUZZ_CHECK(conn->progress.in_used == 0 && conn->watcher.active);
+	FUZZ_CHECK(conn->progress.in_used == 0);
+	FUZZ_CHECK(conn->watcher.active == list_empty(&conn->waiter));
+	FUZZ_CHECK(run.waits || list_empty(&conn->waiter));
 }
 
 /* What daemon/announce does when the loop is about to sleep. */
@@ -623,21 +657,67 @@ static void announce(void)
 	}
 }
 
-/* 0xfc: the daemon stops; 0xfd: the kernel would not watch the descriptor. */
+/* The deadline of whatever it does is over. One that waits for its turn gets that first. */
+static void expire(void)
+{
+	struct deadline *deadline;
+
+	run.now_ms += 2 * SECOND_MS;
+	deadline = deadlines_next(&peers.deadlines, run.now_ms);
+	if (!deadline)
+		return;
+	FUZZ_CHECK(deadline == &run.conn->deadline && (run.choice & CHOICE_DEADLINES));
+	run.excused = true;
+	conn_expire(run.conn);
+}
+
+/* The next pass in which it may go on must be one in which it does. */
+static void resume(void)
+{
+	int64_t wait_ms = quota_next_in_ms(&peers.quota, run.now_ms);
+	struct list_link *waiter;
+
+	FUZZ_CHECK(wait_ms >= 0 && (wait_ms == 0 || (run.choice & CHOICE_RATE)));
+	if (wait_ms > 1 && !shared.stopping) {
+		run.now_ms += wait_ms - 1;
+		run.pass++;
+		FUZZ_CHECK(!quota_next(&peers.quota, run.now_ms, run.pass, false));
+		wait_ms = 1;
+	}
+	run.now_ms += wait_ms;
+	run.pass++;
+	waiter = quota_next(&peers.quota, run.now_ms, run.pass, shared.stopping);
+	FUZZ_CHECK(waiter == &run.conn->waiter && list_empty(waiter));
+	run.waits = false;
+	conn_resume(run.conn);
+	check_turn();
+}
+
+/* 0xf8: too late; 0xfc: the daemon stops; 0xfd: the kernel would not watch the descriptor. */
 static void turn(void)
 {
 	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0;
 	int events = run.conn->watcher.events & (EV_READ | EV_WRITE);
 
 	FUZZ_CHECK(events == EV_READ || events == EV_WRITE);
-	if (script == SCRIPT_OTHER && !run.shared.stopping) {
-		run.shared.stopping = run.excused = true;
+	run.pass += !(run.choice & CHOICE_ONE_PASS);
+	run.now_ms += script & 3;
+	if (script == SCRIPT_LATE)
+		expire();
+	if (run.ended)
+		return;
+	if (script == SCRIPT_OTHER && !shared.stopping) {
+		shared.stopping = run.excused = true;
 		if (conn_stop(run.conn)) {
 			FUZZ_CHECK(run.answers.head_have == 0 && run.answers.body_left == 0);
 			conn_free(run.conn);
 			run.ended = true;
 			return;
 		}
+	}
+	if (!list_empty(&run.conn->waiter)) {
+		resume();
+		return;
 	}
 	if (script == SCRIPT_ERROR) {
 		events |= (int)EV_ERROR;
@@ -664,7 +744,7 @@ static struct conn *make_conn(void)
 	    .privileged = run.choice & CHOICE_PRIVILEGED,
 	};
 
-	return conn_new(&run.shared, FUZZ_FD, &peer);
+	return conn_new(&shared, FUZZ_FD, &peer);
 }
 
 static void start(const uint8_t *data, size_t size)
@@ -678,6 +758,8 @@ static void start(const uint8_t *data, size_t size)
 		in = calloc(1, CONN_IN_BYTES);
 	FUZZ_CHECK(scratch && in);
 	memset(&run, 0, sizeof(run));
+	run.now_ms = SECOND_MS;
+	run.pass = 1;
 	run.choice = fuzz_u8(&input);
 	run.script.left = fuzz_take(&input, fuzz_u8(&input), &run.script.at);
 	run.requests = input.at;
@@ -685,15 +767,17 @@ static void start(const uint8_t *data, size_t size)
 	run.epoch.generation = 1;
 	run.reseed.epoch = &run.epoch;
 	run.reseed.use_rdrand = run.choice & CHOICE_RDRAND;
-	run.shared.reseed = &run.reseed;
-	run.shared.scratch = scratch;
-	run.shared.in = in;
-	run.shared.page_fd = run.choice & CHOICE_PAGE ? PAGE_FD : -1;
-	run.shared.status_text = status_text;
-	run.shared.ended = ended;
-	run.shared.owner = &run;
-	run.shared.peers = &peers;
-	run.shared.events = &run.events;
+	shared.reseed = &run.reseed;
+	shared.scratch = scratch;
+	shared.in = in;
+	shared.page_fd = run.choice & CHOICE_PAGE ? PAGE_FD : -1;
+	shared.status_text = status_text;
+	shared.ended = ended;
+	shared.owner = &run;
+	shared.stopping = false;
+	shared.requests = shared.bytes_served = 0;
+	shared.peers = &peers;
+	shared.events = &run.events;
 	run.file.page = &run.page;
 	run.epoch.file = &run.file;
 	events_init(&run.events, run.epoch.generation, false, 0);
@@ -712,5 +796,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(run.events.count == 0 && list_empty(&run.events.due));
 	FUZZ_CHECK(run.events.gone_count <= (run.choice & CHOICE_PRIVILEGED ? 1 : 0));
 	events_deinit(&run.events);
+	leave();
 	return 0;
 }
