@@ -325,15 +325,21 @@ int transport_send(struct transport *transport, const void *data, size_t len, in
 	return 0;
 }
 
-static void advance(struct iovec *iov, size_t n)
+/* Returns what is left of the buffers then. */
+static size_t advance(struct iovec *iov, int iov_count, size_t n)
 {
-	for (; n > 0; iov++) {
+	size_t left = 0;
+
+	for (; iov_count > 0; iov++, iov_count--) {
 		size_t part = n < iov->iov_len ? n : iov->iov_len;
 
-		iov->iov_base = (char *)iov->iov_base + part;
+		if (part > 0)
+			iov->iov_base = (char *)iov->iov_base + part;
 		iov->iov_len -= part;
 		n -= part;
+		left += iov->iov_len;
 	}
+	return left;
 }
 
 /*
@@ -359,9 +365,11 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 		n = transport->passed ? receive_with_fds(transport, &msg, flags)
 				      : recvmsg(transport->fd, &msg, flags);
 		if (n > 0) {
-			advance(iov, (size_t)n);
 			*received = (size_t)n;
-			return 0;
+			/* A signal that ends this wait when some bytes are there gives no EINTR. */
+			return advance(iov, iov_count, (size_t)n) > 0 && flags == MSG_WAITALL
+				   ? after_signal(transport->turn)
+				   : 0;
 		}
 		if (n == 0)
 			return -ECONNRESET;

@@ -3,7 +3,8 @@
  * descriptors, and whose epoch page moves at any time. The sockets and the clock are replaced, so a
  * deadline takes no time. A GET that succeeds must have handed out exactly the bytes that came in
  * good frames of its own last request, and no move may be newer than its last question; a call that
- * fails leaves zeroes; none lasts longer than it may, and no descriptor stays.
+ * fails leaves zeroes; none lasts longer than it may, and no descriptor stays. The process may
+ * become its own child at any signal: from then on the parent's connections are only closed.
  *
  * Input: one byte (what is called), the timeout, the length, then what the server does, in steps.
  */
@@ -29,6 +30,7 @@
 #define NS_PER_MS   1000000ll
 #define NS_PER_S    1000000000ll
 #define LONG_BYTES  300000u
+#define MORE_BYTES  5000u /* what is long for most inputs: hundreds of kB take their time */
 #define HEAD_BYTES  20u
 #define LOG_BYTES   (1u << 19)
 #define GENERATION  7u
@@ -37,7 +39,8 @@
 #define LINKS       2u /* connections at the same time: a handle's own, and the page's */
 #define PASSED_MAX  3u
 #define PASSED_FD   (FUZZ_FD + 1000000) /* and up: descriptors that the server passed */
-#define FDS_KINDS   6u
+#define FDS_KINDS   7u
+#define FOR_EVER    0xffffu /* a timeout: none */
 
 /* The kernel's socket timeouts are late by an eighth at worst (its timer wheel) and two ticks. */
 #define LATE_NS(ns) ((ns) / 8 + 20 * NS_PER_MS)
@@ -54,6 +57,8 @@ enum step {
 	STEP_EINTR,
 	STEP_PAUSE,     /* u8 ms pass before the next */
 	STEP_UNCONNECT, /* u8: the next connect fails so */
+	STEP_FORK,      /* as EINTR; u8 odd: what is to be wiped in a child is not */
+	STEP_CHOKE,     /* u8: the next send takes so many bytes, or none, or fails */
 	STEP_COUNT,
 };
 
@@ -64,6 +69,7 @@ enum kind { /* of what is passed */
 	    KIND_DAMAGED,
 	    KIND_SOCKET,
 	    KIND_NO_MAP,
+	    KIND_NO_ROOM, /* here is no room for any */
 };
 
 /* One question, and what was received since. */
@@ -77,6 +83,7 @@ struct exchange {
 struct link {
 	int fd; /* -1: free */
 	bool connected, gone, takes_fds;
+	bool foreign;     /* of the process that this one was forked from */
 	uint8_t *pending; /* LOG_BYTES: sent and not yet received */
 	size_t pending_at, pending_bytes;
 	unsigned passed; /* descriptors that go with the next byte */
@@ -91,6 +98,8 @@ struct link {
 	struct exchange *now;
 };
 
+#define TURNS 2 /* a handle has: of the calls, and of the events */
+
 static struct {
 	struct fuzz_input *input;
 	int64_t now_ns;
@@ -98,6 +107,13 @@ static struct {
 	int next_fd, next_passed, open_passed;
 	enum kind passed_kinds[64];
 	int connect_error;
+	bool chokes, stuck;
+	uint8_t choke;
+	bool for_ever; /* calls have no deadline */
+	pid_t pid;
+	uint8_t *turns; /* TURNS pages: those of the handle that are wiped in a child */
+	int turns_mapped;
+	bool turn_wiped;
 	struct epoch_page *page;
 	int maps;
 	bool seen;       /* the last page that was asked for was mapped */
@@ -193,6 +209,16 @@ static void pass(struct link *link)
 	link->passed_kind = (enum kind)(what / PASSED_MAX % FDS_KINDS);
 }
 
+/* What runs from here on is the child. */
+static void become_child(bool wiped)
+{
+	server.pid++;
+	if (wiped && server.turn_wiped)
+		memset(server.turns, 0, TURNS * EPOCH_PAGE_BYTES);
+	for (size_t i = 0; i < LINKS; i++)
+		server.links[i].foreign = server.links[i].fd >= 0;
+}
+
 /* The server does something. false: it never will again. */
 static bool step(struct link *link, enum step *done)
 {
@@ -228,6 +254,14 @@ static bool step(struct link *link, enum step *done)
 		break;
 	case STEP_UNCONNECT:
 		server.connect_error = fuzz_u8(server.input);
+		break;
+	case STEP_FORK:
+		become_child(!(fuzz_u8(server.input) & 1));
+		*done = STEP_EINTR;
+		break;
+	case STEP_CHOKE:
+		server.chokes = true;
+		server.choke = fuzz_u8(server.input);
 		break;
 	default:
 		break;
@@ -271,6 +305,9 @@ void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t off
 void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
 int __real_munmap(void *at, size_t bytes);
 int __wrap_munmap(void *at, size_t bytes);
+int __real_madvise(void *at, size_t bytes, int advice);
+int __wrap_madvise(void *at, size_t bytes, int advice);
+pid_t __wrap_getpid(void);
 int __real_close(int fd);
 int __wrap_close(int fd);
 ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags);
@@ -334,6 +371,7 @@ int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_
 	struct timeval tv;
 
 	FUZZ_CHECK((link || is_passed(fd)) && level == SOL_SOCKET && len > 0);
+	FUZZ_CHECK(!link || !link->foreign);
 	if (!link)
 		return kind_of(fd) == KIND_SOCKET ? 0 : (int)fail(ENOTSOCK);
 	if (option == SO_RCVTIMEO || option == SO_SNDTIMEO) {
@@ -357,6 +395,8 @@ int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 	FUZZ_CHECK(link && addr->sa_family == AF_UNIX && len > 0);
 	server.connect_error = 0;
+	if (server.for_ever && server.input->left == 0)
+		error = EACCES; /* or it would try for ever */
 	if (error == EAGAIN)
 		server.now_ns += link->timeout_ns[1];
 	if (error)
@@ -367,7 +407,7 @@ int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 int __wrap_shutdown(int fd, int how)
 {
-	FUZZ_CHECK(link_of(fd) && how == SHUT_RD);
+	FUZZ_CHECK(link_of(fd) && how == SHUT_RD && !link_of(fd)->foreign);
 	link_of(fd)->gone = true;
 	return 0;
 }
@@ -403,8 +443,21 @@ int __wrap_fcntl(int fd, int command, ...)
 	return kind_of(fd) == KIND_SOCKET ? (int)fail(EINVAL) : 0;
 }
 
+static bool is_turn(const void *at)
+{
+	uintptr_t offset = (uintptr_t)at - (uintptr_t)server.turns;
+
+	return offset < TURNS * EPOCH_PAGE_BYTES && offset % EPOCH_PAGE_BYTES == 0;
+}
+
 void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
 {
+	if (fd == -1 && bytes == EPOCH_PAGE_BYTES && server.pid != 0) {
+		FUZZ_CHECK(server.turns_mapped < TURNS && flags == (MAP_PRIVATE | MAP_ANONYMOUS));
+		at = server.turns + server.turns_mapped++ * EPOCH_PAGE_BYTES;
+		memset(at, 0, bytes);
+		return at;
+	}
 	if (fd < FUZZ_FD)
 		return __real_mmap(at, bytes, prot, flags, fd, offset);
 	FUZZ_CHECK(is_passed(fd) && prot == PROT_READ && bytes == EPOCH_PAGE_BYTES && offset == 0);
@@ -424,11 +477,28 @@ void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t off
 
 int __wrap_munmap(void *at, size_t bytes)
 {
-	if (at != server.page)
+	if (at != server.page && !is_turn(at))
 		return __real_munmap(at, bytes);
 	FUZZ_CHECK(bytes == EPOCH_PAGE_BYTES);
-	server.maps--;
+	if (at == server.page)
+		server.maps--;
+	else
+		server.turns_mapped--;
 	return 0;
+}
+
+int __wrap_madvise(void *at, size_t bytes, int advice)
+{
+	if (!is_turn(at))
+		return __real_madvise(at, bytes, advice);
+	FUZZ_CHECK(bytes == EPOCH_PAGE_BYTES && advice == MADV_WIPEONFORK);
+	server.turn_wiped = true;
+	return 0;
+}
+
+pid_t __wrap_getpid(void)
+{
+	return server.pid;
 }
 
 int __wrap_close(int fd)
@@ -471,8 +541,18 @@ ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags)
 	const uint8_t *at = bytes;
 
 	FUZZ_CHECK(link && link->connected && (flags & MSG_NOSIGNAL) && len > 0);
+	FUZZ_CHECK(!link->foreign);
 	if (link->gone)
 		return fail(EPIPE);
+	if (server.chokes) {
+		server.chokes = false;
+		server.stuck = server.choke == 0xfc;
+		if (server.choke >= 0xfc)
+			return fail(server.choke == 0xff   ? EINTR
+				    : server.choke == 0xfd ? EPIPE
+							   : EAGAIN);
+		len = len < server.choke + 1u ? len : server.choke + 1u;
+	}
 	for (size_t i = 0; i < len; i++) {
 		FUZZ_CHECK(link->head_have < sizeof(link->head));
 		link->head[link->head_have++] = at[i];
@@ -519,6 +599,7 @@ static void hand_fds(struct link *link, struct msghdr *msg)
 	msg->msg_flags = 0;
 	count = link->passed < room ? link->passed : room;
 	count = link->takes_fds && server.next_passed + (int)count <= 64 ? count : 0;
+	count = link->passed_kind == KIND_NO_ROOM ? 0 : count;
 	if (link->passed > 0 && count < link->passed)
 		msg->msg_flags |= MSG_CTRUNC;
 	link->passed = 0;
@@ -555,7 +636,7 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 	int64_t wakes_ns, limit_ns;
 	enum step done = STEP_RAW;
 
-	FUZZ_CHECK(link && link->connected);
+	FUZZ_CHECK(link && link->connected && !link->foreign);
 	for (size_t i = 0; i < msg->msg_iovlen; i++)
 		room += msg->msg_iov[i].iov_len;
 	FUZZ_CHECK(room > 0);
@@ -574,6 +655,8 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 				server.now_ns = wakes_ns + LATE_NS(limit_ns);
 			return given > 0 || link->gone ? received(link, msg, given) : fail(EAGAIN);
 		}
+		if (given > 0 && done == STEP_EINTR)
+			return received(link, msg, given);
 		if (limit_ns > 0 && server.now_ns >= wakes_ns) {
 			if (server.now_ns > wakes_ns + LATE_NS(limit_ns))
 				server.now_ns = wakes_ns + LATE_NS(limit_ns);
@@ -596,6 +679,10 @@ int __wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 	if (timeout)
 		until_ns = server.now_ns + (int64_t)timeout->tv_sec * NS_PER_S + timeout->tv_nsec;
 	fds->revents = fds->events;
+	if ((fds->events & POLLOUT) && server.stuck && timeout) {
+		server.now_ns = until_ns;
+		return 0;
+	}
 	if (fds->events & POLLOUT)
 		return 1;
 	while (link->pending_at == link->pending_bytes && !link->gone) {
@@ -682,7 +769,7 @@ static bool is_zero(const void *out, size_t len)
 static void check_error(int err, const int *more)
 {
 	static const int known[] = {-EAGAIN, -ETIMEDOUT,       -ENOENT,     -ECONNREFUSED, -EACCES,
-				    -EPROTO, -EPROTONOSUPPORT, -EOPNOTSUPP, -EMFILE};
+				    -EPROTO, -EPROTONOSUPPORT, -EOPNOTSUPP, -EMFILE,       -EBUSY};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (err == known[i])
@@ -786,7 +873,8 @@ static void call(struct rngclient *client, unsigned what, size_t len, int timeou
 		plain(client, what % 3, len);
 	/* A millisecond for what the calls themselves take here; and what the kernel may be late.
 	 */
-	FUZZ_CHECK(server.now_ns <= until_ns + NS_PER_MS + LATE_NS(timeout_ms * NS_PER_MS));
+	FUZZ_CHECK(server.for_ever ||
+		   server.now_ns <= until_ns + NS_PER_MS + LATE_NS(timeout_ms * NS_PER_MS));
 	FUZZ_CHECK(server.open_passed == 0);
 }
 
@@ -794,18 +882,43 @@ static size_t length_of(struct fuzz_input *input, unsigned what)
 {
 	size_t len = fuzz_u32(input);
 
-	return what == 1 ? len % LONG_BYTES : len % 64;
+	if (what != 1)
+		return len % 64;
+	return len >> 24 == 0xff ? len % LONG_BYTES : len % MORE_BYTES;
+}
+
+static int timeout_of(struct fuzz_input *input)
+{
+	uint16_t number = fuzz_u16(input);
+
+	server.for_ever = number == FOR_EVER;
+	server.stuck = false;
+	return server.for_ever ? -1 : 1 + (int)(number % TIMEOUT_MAX);
+}
+
+/* Between two calls. */
+static void between(struct rngclient *client, struct fuzz_input *input, uint8_t choice,
+		    int *timeout_ms)
+{
+	if (choice >= 0xf0) {
+		*timeout_ms = timeout_of(input);
+		FUZZ_CHECK(rngclient_set_timeout(client, *timeout_ms) == 0);
+	} else if (choice >= 0xe0) {
+		become_child(!(choice & 1));
+	}
 }
 
 static void begin(struct fuzz_input *input)
 {
 	static struct epoch_page *page;
+	static uint8_t *turns;
 	static uint8_t *room;
 	uint8_t *at;
 
 	if (!room) {
 		room = calloc(LINKS * 3, LOG_BYTES);
 		FUZZ_CHECK(posix_memalign((void **)&page, 4096, sizeof(*page)) == 0);
+		FUZZ_CHECK(posix_memalign((void **)&turns, 4096, TURNS * EPOCH_PAGE_BYTES) == 0);
 	}
 	FUZZ_CHECK(room);
 	at = room;
@@ -821,6 +934,8 @@ static void begin(struct fuzz_input *input)
 	page->look_again = 100;
 	page->events[GENERATION % 2].generation = GENERATION;
 	server.page = page;
+	server.turns = turns;
+	server.pid = 1000;
 	server.input = input;
 	server.now_ns = NS_PER_S;
 	server.ticks = 1;
@@ -830,21 +945,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = {data, size};
 	uint8_t choice = fuzz_u8(&input);
-	int timeout_ms = 1 + (int)(fuzz_u16(&input) % TIMEOUT_MAX);
 	unsigned what = choice % 9u;
-	size_t len = length_of(&input, what);
 	struct rngclient *client;
+	int timeout_ms, err;
+	size_t len;
 
 	begin(&input);
+	timeout_ms = timeout_of(&input);
+	len = length_of(&input, what);
 	server.kernel = choice & 0x80;
-	FUZZ_CHECK(rngclient_open(&client, "/fuzz/socket", timeout_ms) == 0 && client);
+	if (choice & 0x40)
+		server.connect_error = fuzz_u8(&input);
+	err = rngclient_open(&client, "/fuzz/socket", timeout_ms);
+	FUZZ_CHECK((err == 0) == (client != NULL));
+	if (err) {
+		check_error(err, NULL);
+		FUZZ_CHECK(((choice & 0x40) || server.for_ever) && server.turns_mapped == 0);
+		return 0;
+	}
 	for (int i = 0; i < CALLS_MAX && (i == 0 || input.left > 0); i++) {
 		call(client, what, len, timeout_ms);
-		what = fuzz_u8(&input) % 9u;
+		choice = fuzz_u8(&input);
+		between(client, &input, choice, &timeout_ms);
+		what = choice % 9u;
 		len = length_of(&input, what);
 	}
 	rngclient_close(client);
-	FUZZ_CHECK(server.maps == 0 && server.open_passed == 0);
+	FUZZ_CHECK(server.maps == 0 && server.open_passed == 0 && server.turns_mapped == 0);
 	for (size_t i = 0; i < LINKS; i++)
 		FUZZ_CHECK(server.links[i].fd == -1);
 	return 0;

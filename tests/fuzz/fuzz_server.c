@@ -42,7 +42,7 @@ enum { /* of the script; what is below goes by its value */
        SCRIPT_TOO_MANY = 0xfb,
        SCRIPT_CLONE = 0xfa,      /* and everybody is told */
        SCRIPT_CLONE_LATE = 0xf9, /* and nobody has been told yet */
-       SCRIPT_LATE = 0xf8, /* a deadline has passed */
+       SCRIPT_LATE = 0xf8,       /* a deadline has passed */
 };
 
 /* The peer's view of the answers. */

@@ -42,8 +42,8 @@ recipe() {
 		files='client/rngclient.c client/errand.c client/events.c client/subscription.c
 			client/feed.c client/ledger.c client/session.c client/guard.c client/page.c
 			client/shelf.c client/reply.c client/transport.c client/turn.c proto/wire.c proto/epoch_page.c'
-		calls='socket setsockopt connect shutdown fstat fstatfs fcntl mmap munmap close send recvmsg ppoll
-			clock_gettime clock_nanosleep'
+		calls='socket setsockopt connect shutdown fstat fstatfs fcntl mmap munmap madvise getpid close send
+			recvmsg ppoll clock_gettime clock_nanosleep'
 		;;
 	kmsg) files='daemon/epoch_kmsg.c' calls='read close fcntl lseek' longest=16384 ;;
 	vmgenid)
