@@ -106,14 +106,20 @@ build() {
 
 # The product has every check, but for that of null pointers: they end a run by themselves, and to ask at each
 # access takes a sixth of the time. What the target itself compares is nothing to steer by.
-build_fuzz() {
+build_both() {
 	# shellcheck disable=SC2086
 	build "$target" "-fsanitize=fuzzer-no-link,address -fno-sanitize-coverage=trace-cmp ${FUZZ_CFLAGS:-}" \
-		-fsanitize=fuzzer,address,undefined -fno-sanitize=null -fno-sanitize-recover=all ${FUZZ_CFLAGS:-}
+		-fsanitize=fuzzer,address,undefined -fno-sanitize=null -fno-sanitize-recover=all ${FUZZ_CFLAGS:-} &&
+		build "$target-cov" '' -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping
 }
 
-build_coverage() {
-	build "$target-cov" '' -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping
+# In the background: one target is built while the one before it runs.
+start_build() {
+	target=$1
+	builder=
+	recipe "$target" || return
+	build_both &
+	builder=$!
 }
 
 kept() { find "tests/fuzz/corpus/$target" -type f 2>/dev/null; }
@@ -121,7 +127,6 @@ kept() { find "tests/fuzz/corpus/$target" -type f 2>/dev/null; }
 # The share of lines, functions and branches of each file that the kept and the found inputs reach.
 coverage() {
 	local report
-	wait "$coverage_builder" || return
 	if ! command -v llvm-profdata >/dev/null || ! command -v llvm-cov >/dev/null; then
 		echo "       no llvm-cov here (Debian: llvm): coverage not measured"
 		return
@@ -138,6 +143,7 @@ coverage() {
 
 stat_of() { sed -n "s/^stat::$1: *//p" "$log"; }
 
+# fuzz TARGET STATUS - what its build ended with.
 fuzz() {
 	local status edges
 	target=$1
@@ -145,12 +151,10 @@ fuzz() {
 		say FAIL "fuzz $target" "no such target"
 		return 1
 	fi
-	if ! build_fuzz; then
+	if [ "$2" -ne 0 ]; then
 		say FAIL "fuzz $target" "does not build"
 		return 1
 	fi
-	build_coverage &
-	coverage_builder=$!
 	mkdir -p "$out/found/$target"
 	# What was found once must not come back.
 	kept | xargs -r "$out/$target" -artifact_prefix="$out/crash/$target-" >"$log" 2>&1
@@ -163,7 +167,6 @@ fuzz() {
 		status=$?
 	fi
 	if [ $status -ne 0 ]; then
-		wait "$coverage_builder"
 		say FAIL "fuzz $target" "status $status"
 		grep -vE '^#[0-9]+|^stat::' "$log" | tail -n 60 | sed 's/^/       | /'
 		return 1
@@ -174,8 +177,12 @@ $edges edges, $(stat_of new_units_added) new inputs, $(kept | wc -l) kept"
 	coverage
 }
 
-for target in "${targets[@]}"; do
-	if fuzz "$target"; then
+start_build "${targets[0]}"
+for ((i = 0; i < ${#targets[@]}; i++)); do
+	built=1
+	[ -z "$builder" ] || { wait "$builder" && built=0; }
+	[ -z "${targets[i + 1]:-}" ] || start_build "${targets[i + 1]}"
+	if fuzz "${targets[i]}" $built; then
 		passed=$((passed + 1))
 	else
 		failed=$((failed + 1))
