@@ -12,16 +12,19 @@
 #define FIELDS_MAX_DIGITS 20
 
 static const char name_first[] = "abcdefghijklmnopqrstuvwxyz";
+static const char word_first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
 static const char name_rest[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
 static const char digits[] = "0123456789";
 
-/* name = word *("." word), a word starts with a letter. Its length, 0 if it is none. */
+/* name = word *("." word), the first of which starts with a letter. Its length, 0 if it is none. */
 static size_t scan_name(const char *text)
 {
 	const char *p = text;
 
+	if (!*p || !strchr(name_first, *p))
+		return 0;
 	for (;; p++) {
-		if (!*p || !strchr(name_first, *p))
+		if (!*p || !strchr(word_first, *p))
 			return 0;
 		p += strspn(p, name_rest);
 		if (*p != '.')

@@ -232,29 +232,11 @@ END_TEST
 START_TEST(no_grammar_no_fields)
 {
 	static const char *const bad[] = {
-	    "",
-	    "a",
-	    "a=\n",
-	    "a=1",
-	    "=1\n",
-	    "A=1\n",
-	    "a.=1\n",
-	    ".a=1\n",
-	    "a..b=1\n",
-	    "a.1=1\n",
-	    "a=01\n",
-	    "a=+1\n",
-	    "a=1 \n",
-	    "a=truely\n",
-	    "a=\"\"\"\n",
-	    "a=\"\\n\"\n",
-	    "a=\"\t\"\n",
-	    "a=\"x\n",
-	    "a=1\na=2\n",
-	    "a=1\n\n",
-	    "a=-\n",
-	    "a=\"\x7f\"\n",
-	    "a=123456789012345678901\n",
+	    "",           "a",          "a=\n",        "a=1",          "=1\n",
+	    "A=1\n",      "a.=1\n",     ".a=1\n",      "a..b=1\n",     "a._=1\n",
+	    "1=1\n",      "1.a=1\n",    "a=01\n",      "a=+1\n",       "a=1 \n",
+	    "a=truely\n", "a=\"\"\"\n", "a=\"\\n\"\n", "a=\"\t\"\n",   "a=\"x\n",
+	    "a=1\na=2\n", "a=1\n\n",    "a=-\n",       "a=\"\x7f\"\n", "a=123456789012345678901\n",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
