@@ -105,6 +105,12 @@ static const struct piece all_pieces[] = {
     {"; ", "peers.uids", KIND_COUNT, "", " user", NULL, NULL},
 };
 
+static const struct piece event_pieces[] = {
+    {"", "events.subscribers", KIND_COUNT, "", " subscriber", NULL, NULL},
+    {", ", "events.owing", KIND_PLAIN, "", " yet to act on the last clone", "0", NULL},
+    {"; ", "reseed.contributed", KIND_BYTES, "", " for the next seed", "0", NULL},
+};
+
 static const struct piece user_pieces[] = {
     {"", ".connections", KIND_COUNT, "", " connection", NULL, NULL},
     {", ", ".requests", KIND_COUNT, "", " request", NULL, NULL},
@@ -145,6 +151,7 @@ static const struct line limit_lines[] = {
 static const struct line use_lines[] = {
     LINE("you", caller_pieces),
     LINE("all", all_pieces),
+    LINE("events", event_pieces),
 };
 
 const struct section lines_sections[LINES_SECTIONS] = {
