@@ -1,5 +1,5 @@
 /*
- * Owns: the command line, the table of commands, the exit codes and the words for errors.
+ * Owns: the table of commands, the exit codes and the words for errors.
  * May touch: the standard descriptors, signal dispositions at start.
  * Never does: hold random bytes; read the environment but where a terminal is dressed up.
  */
@@ -7,14 +7,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "client/args.h"
+#include "client/text.h"
 
 static const struct rngcli_command commands[] = {
     {"get", cmd_get, "xburoqst", "[N]", "print N random bytes (the default command)"},
@@ -27,27 +29,8 @@ static const struct rngcli_command commands[] = {
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
-/* An option's letter names it in `accepts`; only those in short_options may be typed as such. */
-static const struct option long_options[] = {
-    {"hex", no_argument, NULL, 'x'},
-    {"base64", no_argument, NULL, 'b'},
-    {"uuid", no_argument, NULL, 'u'},
-    {"raw", no_argument, NULL, 'r'},
-    {"out", required_argument, NULL, 'o'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"no-progress", no_argument, NULL, 'q'},
-    {"json", no_argument, NULL, 'j'},
-    {"no-bytes", no_argument, NULL, 'n'},
-    {"control", required_argument, NULL, 'c'},
-    {"socket", required_argument, NULL, 's'},
-    {"timeout", required_argument, NULL, 't'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
-};
-
-/* The leading colon: getopt tells a missing value from an unknown option. */
-static const char short_options[] = ":o:qs:t:hV";
+/* What is shown of an error at most: a path of any length that opens, and the words around it. */
+#define RNGCLI_LINE_BYTES 8192
 
 static const char option_help[] =
     "\n"
@@ -80,13 +63,25 @@ static const char option_help[] =
 
 void rngcli_error(const char *format, ...)
 {
+	char *line = NULL;
 	va_list args;
+	int n;
 
 	va_start(args, format);
-	fputs("rngcli: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	n = vasprintf(&line, format, args);
 	va_end(args);
+	if (n < 0) {
+		fputs("rngcli: out of memory\n", stderr);
+		return;
+	}
+	text_clean(line, (size_t)n);
+	/* Of what is too long to be read, such as an argument of a megabyte, both ends. */
+	if (n > RNGCLI_LINE_BYTES)
+		fprintf(stderr, "rngcli: %.*s...%s\n", RNGCLI_LINE_BYTES / 2, line,
+			line + n - RNGCLI_LINE_BYTES / 2);
+	else
+		fprintf(stderr, "rngcli: %s\n", line);
+	free(line);
 }
 
 int rngcli_explain(const struct rngcli_options *options, int error)
@@ -211,90 +206,13 @@ static int fill_closed_descriptors(void)
 	return 0;
 }
 
-/* Seconds with at most three decimals, 0.001 or more. */
-static int parse_timeout(const char *text, int *timeout_ms)
-{
-	long long ms = 0;
-	int decimals = -1; /* no point seen */
-
-	for (const char *p = text; *p; p++) {
-		if (*p == '.' && decimals < 0 && p != text) {
-			decimals = 0;
-			continue;
-		}
-		if (*p < '0' || *p > '9' || decimals >= 3 || ms > INT_MAX)
-			return -EINVAL;
-		ms = ms * 10 + (*p - '0');
-		if (decimals >= 0)
-			decimals++;
-	}
-	for (int i = decimals < 0 ? 0 : decimals; i < 3; i++)
-		ms *= 10;
-	if (ms < 1 || ms > INT_MAX || decimals == 0)
-		return -EINVAL;
-	*timeout_ms = (int)ms;
-	return 0;
-}
-
-static int set_format(struct rngcli_options *options, enum rngcli_format format)
-{
-	if (options->format != RNGCLI_FORMAT_AUTO && options->format != format) {
-		rngcli_error("only one of --hex, --base64, --uuid and --raw can be given");
-		return RNGCLI_USAGE;
-	}
-	options->format = format;
-	return RNGCLI_OK;
-}
-
-static int set_option(struct rngcli_options *options, int letter, const char *value)
-{
-	switch (letter) {
-	case 'x':
-		return set_format(options, RNGCLI_FORMAT_HEX);
-	case 'b':
-		return set_format(options, RNGCLI_FORMAT_BASE64);
-	case 'u':
-		return set_format(options, RNGCLI_FORMAT_UUID);
-	case 'r':
-		return set_format(options, RNGCLI_FORMAT_RAW);
-	case 'j':
-		options->json = true;
-		return RNGCLI_OK;
-	case 'q':
-		options->quiet = true;
-		return RNGCLI_OK;
-	case 'o':
-		options->out_path = strcmp(value, "-") ? value : NULL;
-		break;
-	case 's':
-		options->socket_path = value;
-		break;
-	case 'n':
-		options->no_bytes = true;
-		return RNGCLI_OK;
-	case 'c':
-		options->control_path = value;
-		break;
-	case 't':
-		if (!parse_timeout(value, &options->timeout_ms))
-			return RNGCLI_OK;
-		rngcli_error("'%s' is not a time in seconds: write it like 5 or 0.25", value);
-		return RNGCLI_USAGE;
-	}
-	if (*value)
-		return RNGCLI_OK;
-	rngcli_error("--%s needs a path", letter == 'o'   ? "out"
-					  : letter == 'c' ? "control"
-							  : "socket");
-	return RNGCLI_USAGE;
-}
-
 static int print_help(void)
 {
 	puts("Usage: rngcli [COMMAND] [OPTION]... [N]\n"
 	     "Random bytes from rngd, the randomness daemon.\n\nCommands:");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		printf("  %-7s %-6s %s\n", commands[i].name, commands[i].args, commands[i].summary);
+		printf("  %-13s %-6s %s\n", commands[i].name, commands[i].args,
+		       commands[i].summary);
 	fputs(option_help, stdout);
 	return rngcli_close_stdout();
 }
@@ -318,15 +236,14 @@ static const struct rngcli_command *take_command(struct rngcli_options *options)
 	return &commands[0];
 }
 
-static int run_command(struct rngcli_options *options, const bool given[static UCHAR_MAX + 1])
+static int run_command(struct rngcli_options *options, const struct args_given *given)
 {
 	const struct rngcli_command *command = take_command(options);
+	const char *wrong = args_not_accepted(given, command->accepts);
 	int most = command->args[0] ? 1 : 0;
 
-	for (const struct option *o = long_options; o->name; o++) {
-		if (!given[o->val] || strchr(command->accepts, o->val))
-			continue;
-		rngcli_error("--%s is not an option of %s", o->name, command->name);
+	if (wrong) {
+		rngcli_error("--%s is not an option of %s", wrong, command->name);
 		return RNGCLI_USAGE;
 	}
 	if (options->arg_count > most) {
@@ -341,41 +258,24 @@ int main(int argc, char **argv)
 {
 	struct rngcli_options options = {
 	    .socket_path = RNGCLIENT_DEFAULT_SOCKET,
-	    .timeout_ms = RNGCLIENT_DEFAULT_TIMEOUT_MS,
+	    .exec_timeout_ms = RNGCLI_EXEC_TIMEOUT_MS,
 	};
-	bool given[UCHAR_MAX + 1] = {false};
-	int letter;
+	struct args_given given = {0};
 
 	if (fill_closed_descriptors())
 		return RNGCLI_FAILURE;
 	/* Errors of write(2) instead: they clean up, and they have exit codes. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	opterr = 0;
-	while ((letter = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
-		switch (letter) {
-		case 'h':
-			return print_help();
-		case 'V':
-			return print_version();
-		case ':':
-			rngcli_error("%s needs a value", argv[optind - 1]);
-			return RNGCLI_USAGE;
-		case '?':
-			if (optopt && optopt <= UCHAR_MAX && !strncmp(argv[optind - 1], "--", 2))
-				rngcli_error("%s takes no value", argv[optind - 1]);
-			else if (optopt)
-				rngcli_error("unknown option -%c: see rngcli --help", optopt);
-			else
-				rngcli_error("unknown option %s: see rngcli --help",
-					     argv[optind - 1]);
-			return RNGCLI_USAGE;
-		}
-		if (set_option(&options, letter, optarg))
-			return RNGCLI_USAGE;
-		given[letter] = true;
+	switch (args_parse(argc, argv, &options, &given)) {
+	case ARGS_HELP:
+		return print_help();
+	case ARGS_VERSION:
+		return print_version();
+	case ARGS_WRONG:
+		return RNGCLI_USAGE;
+	case ARGS_COMMAND:
+		break;
 	}
-	options.args = argv + optind;
-	options.arg_count = argc - optind;
-	return run_command(&options, given);
+	return run_command(&options, &given);
 }

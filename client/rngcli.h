@@ -7,8 +7,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "client/rngclient.h"
+
+/* How long a command of --exec may take unless told otherwise. */
+#define RNGCLI_EXEC_TIMEOUT_MS 60000
 
 /* The exit codes of rngcli; every function that returns one of them says so. */
 enum rngcli_exit {
@@ -31,8 +35,15 @@ struct rngcli_options {
 	enum rngcli_format format;
 	bool json;
 	bool quiet;
-	int timeout_ms;
+	int timeout_ms; /* 0: the command's own; else 1 or more */
 	bool no_bytes;
+	bool settle;
+	bool from_stdin;
+	bool no_daemon;
+	uint64_t after;           /* a generation; 0: any will do, all are above it */
+	uint64_t count;           /* events; 0: no end */
+	int exec_timeout_ms;      /* 0: none */
+	const char *exec;         /* NULL: print; never empty */
 	const char *out_path;     /* NULL: standard output */
 	const char *socket_path;  /* never NULL */
 	const char *control_path; /* NULL: the one that belongs to socket_path */
@@ -57,7 +68,10 @@ int cmd_reseed(const struct rngcli_options *options);
 int cmd_look(const struct rngcli_options *options);
 int cmd_epoch(const struct rngcli_options *options);
 
-/* Writes one line "rngcli: ..." to standard error. */
+/*
+ * Writes one line "rngcli: ..." to standard error, whatever is in the arguments: what could not be
+ * printed safely is replaced, what is too long is cut in the middle.
+ */
 void rngcli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Says what a failed call of rngclient.h means and what to do about it: an exit code. */
