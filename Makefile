@@ -110,7 +110,8 @@ CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o
 	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
 CLI_OBJS = client/rngcli.o client/args.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o client/control.o \
-	client/seed.o client/text.o client/size.o client/fields.o client/lines.o client/show.o
+	client/seed.o client/settle.o client/owes.o client/text.o client/size.o client/fields.o \
+	client/lines.o client/show.o
 
 DAEMON_LIBS = -lev -lseccomp -lsodium -lsystemd
 
@@ -174,9 +175,9 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_size check_rngclient check_rngclient_clone check_rngclient_events check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_show \
-	check_events check_text check_args
+	check_events check_text check_args check_owes
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
-TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers)
+TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers subscriber)
 TEST_SUPPORT = tests/support.o
 
 CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
@@ -196,6 +197,7 @@ $(B)/tests/check_size: $(O)/client/size.o
 $(B)/tests/check_show: $(call obj,client/show.o client/lines.o client/fields.o client/size.o)
 $(B)/tests/check_text: $(O)/client/text.o
 $(B)/tests/check_args: $(O)/client/args.o
+$(B)/tests/check_owes: $(call obj,client/owes.o client/fields.o)
 
 $(TEST_TOOLS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(PROTO_OBJS)) $(LIB_A)
 	$(SAY) LD $@

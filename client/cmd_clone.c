@@ -1,5 +1,5 @@
 /*
- * Owns: the commands about clones that are asked once: bump, reseed, look,
+ * Owns: the commands about clones that are asked once: bump, settle, reseed, look,
  * epoch. May touch: standard input and output, the epoch page's file. Never does: keep a copy of
  * the bytes it passes on.
  */
@@ -14,6 +14,7 @@
 
 #include "client/control.h"
 #include "client/seed.h"
+#include "client/settle.h"
 #include "client/text.h"
 
 static int print_generation(uint64_t generation)
@@ -24,6 +25,7 @@ static int print_generation(uint64_t generation)
 
 int cmd_bump(const struct rngcli_options *options)
 {
+	int64_t deadline_ms = settle_deadline(options);
 	struct control control = {.client = NULL};
 	struct seed seed = {.len = 0};
 	uint64_t generation = 0;
@@ -38,6 +40,23 @@ int cmd_bump(const struct rngcli_options *options)
 		rc = rc ? rngcli_explain(&control.options, rc) : RNGCLI_OK;
 	}
 	seed_wipe(&seed);
+	if (!rc && options->settle)
+		rc = settle_wait(&control, generation - 1, deadline_ms, &generation);
+	if (!rc)
+		rc = print_generation(generation);
+	control_close(&control);
+	return rc;
+}
+
+int cmd_settle(const struct rngcli_options *options)
+{
+	int64_t deadline_ms = settle_deadline(options);
+	struct control control;
+	uint64_t generation;
+	int rc = control_open(&control, options);
+
+	if (!rc)
+		rc = settle_wait(&control, options->after, deadline_ms, &generation);
 	if (!rc)
 		rc = print_generation(generation);
 	control_close(&control);

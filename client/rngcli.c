@@ -23,7 +23,8 @@ static const struct rngcli_command commands[] = {
     {"status", cmd_status, "jst", "", "print the status of the daemon"},
     {"look", cmd_look, "st", "", "look for clones now, print the clone generation"},
     {"epoch", cmd_epoch, "s", "[PATH]", "print what the epoch page shows"},
-    {"bump", cmd_bump, "cnst", "", "tell the daemon that this machine was cloned"},
+    {"bump", cmd_bump, "cnstS", "", "tell the daemon that this machine was cloned"},
+    {"settle", cmd_settle, "acst", "", "wait until everybody has acted on the last clone"},
     {"reseed", cmd_reseed, "cst", "", "have the daemon reseed now"},
 };
 
@@ -48,14 +49,17 @@ static const char option_help[] =
     "      --json            print one JSON object\n"
     "\n"
     "bump reads 32 to 1024 bytes from standard input that no other clone is given.\n"
-    "Options of bump and reseed:\n"
+    "Options of bump, settle and reseed:\n"
     "      --no-bytes        (bump) there are none: only where the processor has its own\n"
+    "      --settle          (bump) then settle\n"
+    "      --after N         (settle) wait for a generation above N first\n"
     "      --control PATH    the control socket (" RNGCLIENT_DEFAULT_CONTROL ",\n"
     "                        or that of --socket with " RNGCLIENT_CONTROL_SUFFIX " appended)\n"
     "\n"
     "Common options:\n"
     "  -s, --socket PATH     the daemon's socket (" RNGCLIENT_DEFAULT_SOCKET ")\n"
-    "  -t, --timeout SECONDS how long to wait for each answer of the daemon (5)\n"
+    "  -t, --timeout SECONDS how long to wait for each answer of the daemon (5);\n"
+    "                        with settle for everything (30)\n"
     "  -h, --help            print this text\n"
     "  -V, --version         print the version\n"
     "\n"
