@@ -25,6 +25,7 @@ static const struct rngcli_command commands[] = {
     {"epoch", cmd_epoch, "s", "[PATH]", "print what the epoch page shows"},
     {"bump", cmd_bump, "cnstS", "", "tell the daemon that this machine was cloned"},
     {"settle", cmd_settle, "acst", "", "wait until everybody has acted on the last clone"},
+    {"watch", cmd_watch, "eCEjst", "", "print each clone, or run a command after it"},
     {"reseed", cmd_reseed, "cst", "", "have the daemon reseed now"},
 };
 
@@ -55,6 +56,12 @@ static const char option_help[] =
     "      --after N         (settle) wait for a generation above N first\n"
     "      --control PATH    the control socket (" RNGCLIENT_DEFAULT_CONTROL ",\n"
     "                        or that of --socket with " RNGCLIENT_CONTROL_SUFFIX " appended)\n"
+    "\n"
+    "Options of watch:\n"
+    "      --json            print one JSON object a line\n"
+    "      --exec COMMAND    run COMMAND by /bin/sh after each clone, and print nothing\n"
+    "      --exec-timeout SECONDS  end it after that (60); 0: never\n"
+    "      --count N         end after N clones\n"
     "\n"
     "Common options:\n"
     "  -s, --socket PATH     the daemon's socket (" RNGCLIENT_DEFAULT_SOCKET ")\n"
