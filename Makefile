@@ -109,9 +109,10 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/shelf.o \
 	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
-CLI_OBJS = client/rngcli.o client/args.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o client/cmd_watch.o \
-	client/control.o client/seed.o client/settle.o client/owes.o client/hook.o client/text.o \
-	client/size.o client/fields.o client/lines.o client/show.o
+# host/vdso: rngcli asks the kernel, not the daemon, whether the kernel reseeded.
+CLI_OBJS = client/rngcli.o client/args.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o \
+	client/cmd_watch.o client/cmd_kernel.o client/control.o client/seed.o client/settle.o client/owes.o \
+	client/hook.o client/text.o client/size.o client/fields.o client/lines.o client/show.o host/vdso.o
 
 DAEMON_LIBS = -lev -lseccomp -lsodium -lsystemd
 

@@ -1,5 +1,5 @@
 /*
- * Owns: the commands about clones that are asked once: bump, settle, reseed, look,
+ * Owns: the commands about clones that are asked once: bump, settle, reseed, look, contribute,
  * epoch. May touch: standard input and output, the epoch page's file. Never does: keep a copy of
  * the bytes it passes on.
  */
@@ -73,6 +73,33 @@ int cmd_reseed(const struct rngcli_options *options)
 		rc = rc ? rngcli_explain(&control.options, rc) : RNGCLI_OK;
 	}
 	control_close(&control);
+	return rc;
+}
+
+/* One user's share is over: no fault of the daemon, unlike EAGAIN elsewhere. */
+static int explain_contribute(const struct rngcli_options *options, int error)
+{
+	if (error != -EAGAIN)
+		return rngcli_explain(options, error);
+	rngcli_error("rngd takes no more of this user's bytes for now: 1024 a second, and 4096 at "
+		     "once");
+	return RNGCLI_TEMPFAIL;
+}
+
+int cmd_contribute(const struct rngcli_options *options)
+{
+	struct rngclient *client = NULL;
+	struct seed seed;
+	int rc = seed_take(&seed, "contribute", 1, NULL);
+
+	if (!rc)
+		rc = rngcli_connect(options, &client);
+	if (!rc) {
+		rc = rngclient_contribute(client, seed.bytes, seed.len);
+		rc = rc ? explain_contribute(options, rc) : RNGCLI_OK;
+	}
+	seed_wipe(&seed);
+	rngclient_close(client);
 	return rc;
 }
 

@@ -27,6 +27,8 @@ static const struct rngcli_command commands[] = {
     {"settle", cmd_settle, "acst", "", "wait until everybody has acted on the last clone"},
     {"watch", cmd_watch, "eCEjst", "", "print each clone, or run a command after it"},
     {"reseed", cmd_reseed, "cst", "", "have the daemon reseed now"},
+    {"contribute", cmd_contribute, "st", "", "give the daemon bytes for its next seed"},
+    {"kernel-reseed", cmd_kernel_reseed, "dist", "", "have the kernel reseed its generator"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -49,7 +51,8 @@ static const char option_help[] =
     "Options of status:\n"
     "      --json            print one JSON object\n"
     "\n"
-    "bump reads 32 to 1024 bytes from standard input that no other clone is given.\n"
+    "bump reads 32 to 1024 bytes from standard input that no other clone is given,\n"
+    "contribute 1 to 1024 of any kind.\n"
     "Options of bump, settle and reseed:\n"
     "      --no-bytes        (bump) there are none: only where the processor has its own\n"
     "      --settle          (bump) then settle\n"
@@ -62,6 +65,10 @@ static const char option_help[] =
     "      --exec COMMAND    run COMMAND by /bin/sh after each clone, and print nothing\n"
     "      --exec-timeout SECONDS  end it after that (60); 0: never\n"
     "      --count N         end after N clones\n"
+    "\n"
+    "Options of kernel-reseed:\n"
+    "      --stdin           add 32 to 1024 bytes from standard input\n"
+    "      --no-daemon       those alone, and none from rngd\n"
     "\n"
     "Common options:\n"
     "  -s, --socket PATH     the daemon's socket (" RNGCLIENT_DEFAULT_SOCKET ")\n"

@@ -69,6 +69,8 @@ int cmd_look(const struct rngcli_options *options);
 int cmd_epoch(const struct rngcli_options *options);
 int cmd_settle(const struct rngcli_options *options);
 int cmd_watch(const struct rngcli_options *options);
+int cmd_contribute(const struct rngcli_options *options);
+int cmd_kernel_reseed(const struct rngcli_options *options);
 
 /*
  * Writes one line "rngcli: ..." to standard error, whatever is in the arguments: what could not be

@@ -15,7 +15,8 @@ LANES=${LANES:-$(($(nproc) > 1 ? 2 : 1))}
 APART="140-hostile-clients 170-stop-and-continue 160-kill-storm
 	check_rngclient check_rngclient:fallback check_rngclient_clone check_rngclient_clone:fallback
 	check_clone check_epoch_clock check_epoch_kernel check_epoch_kmsg check_vdso
-	010-start-stop 040-reseed-failure 100-clone-detectors 110-epoch-page 130-detector-cost"
+	010-start-stop 040-reseed-failure 039-rngcli-kernel-reseed 100-clone-detectors 110-epoch-page
+	130-detector-cost"
 
 # The filter leaves no room for the leak checker's helper in the daemon; the unit tests have it.
 export ASAN_OPTIONS=abort_on_error=0:exitcode=99
