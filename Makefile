@@ -352,6 +352,10 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	install -D -m 644 $(B)/installed/librngclient.pc $(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc
 	$(GENERATED) systemd/rngd.service.in > $(B)/installed/rngd.service
 	install -D -m 644 $(B)/installed/rngd.service $(DESTDIR)$(UNITDIR)/rngd.service
+	$(GENERATED) systemd/rngd-on-clone@.service.in > $(B)/installed/rngd-on-clone@.service
+	install -D -m 644 $(B)/installed/rngd-on-clone@.service $(DESTDIR)$(UNITDIR)/rngd-on-clone@.service
+	$(GENERATED) systemd/rngd-kernel-reseed.service.in > $(B)/installed/rngd-kernel-reseed.service
+	install -D -m 644 $(B)/installed/rngd-kernel-reseed.service $(DESTDIR)$(UNITDIR)/rngd-kernel-reseed.service
 	install -D -m 644 systemd/rngd.socket $(DESTDIR)$(UNITDIR)/rngd.socket
 	install -D -m 644 systemd/rngd-control.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket
 	install -D -m 644 systemd/rngd.sysusers $(DESTDIR)$(SYSUSERSDIR)/rngd.conf
@@ -368,6 +372,7 @@ uninstall: ## remove what install put there (the user rngd stays)
 		$(DESTDIR)$(MANDIR)/man8/rngd.8 $(DESTDIR)$(MANDIR)/man1/rngcli.1 \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \
 		$(DESTDIR)$(UNITDIR)/rngd.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket \
+		$(DESTDIR)$(UNITDIR)/rngd-on-clone@.service $(DESTDIR)$(UNITDIR)/rngd-kernel-reseed.service \
 		$(DESTDIR)$(SYSUSERSDIR)/rngd.conf \
 		$(DESTDIR)$(TMPFILESDIR)/rngd.conf $(DESTDIR)$(CATALOGDIR)/rngd.catalog
 	-rmdir $(DESTDIR)$(LIBEXECDIR)

@@ -158,6 +158,33 @@ head -c 32 /dev/urandom | inside rngcli bump >/dev/null || tell "no bump"
 wait_for $WAIT_S explains 'rngd serves' || tell "the journal does not explain the start"
 wait_for $WAIT_S explains 'This machine was cloned' || tell "the journal does not explain a clone"
 
+# ---------------------------------------------------------------- acting on a clone
+cat <<'UNIT' | inside tee /run/systemd/system/acts.service >/dev/null
+[Service]
+ExecStart=/bin/sleep infinity
+ExecReload=/bin/sh -c 'echo reloaded >>/run/acts'
+UNIT
+subscribers() {
+	[ "$(inside rngcli status --json | sed -n 's/.*"events.subscribers": *\([0-9]*\).*/\1/p')" = "$1" ]
+}
+inside systemctl daemon-reload
+inside systemctl start acts.service rngd-on-clone@acts.service rngd-kernel-reseed.service ||
+	tell "the units for clones do not start"
+wait_for 10 subscribers 2 || tell "the units for clones do not subscribe"
+for n in 1 2; do
+	head -c 32 /dev/urandom | inside rngcli bump --settle >/dev/null || tell "clone $n is not settled"
+	[ "$(inside cat /run/acts | wc -l)" -eq $n ] || tell "settled, and the service was not reloaded"
+done
+[ "$(journal -u rngd-kernel-reseed.service | grep -c 'bytes more')" -eq 2 ] ||
+	tell "the kernel was not asked: $(journal -u rngd-kernel-reseed.service)"
+# One that cannot is owed; when it is gone nobody waits for it.
+inside systemctl start rngd-on-clone@nothing.service
+wait_for 10 subscribers 3 || tell "no third subscriber"
+head -c 32 /dev/urandom | inside rngcli bump --settle -t 2 >/dev/null 2>&1 && tell "a service that is not there was reloaded"
+inside systemctl stop rngd-on-clone@nothing.service
+inside rngcli settle >/dev/null || tell "a unit that was stopped is waited for"
+inside systemctl stop rngd-on-clone@acts.service rngd-kernel-reseed.service acts.service
+
 # ---------------------------------------------------------------- 20 crashes in a row
 for _ in $(seq 20); do
 	pid=$(shows rngd.service MainPID)

@@ -27,6 +27,8 @@ expected='644 usr/include/rngclient.h
 644 usr/lib/pkgconfig/librngclient.pc
 644 usr/lib/systemd/catalog/rngd.catalog
 644 usr/lib/systemd/system/rngd-control.socket
+644 usr/lib/systemd/system/rngd-kernel-reseed.service
+644 usr/lib/systemd/system/rngd-on-clone@.service
 644 usr/lib/systemd/system/rngd.service
 644 usr/lib/systemd/system/rngd.socket
 644 usr/lib/sysusers.d/rngd.conf
@@ -151,15 +153,21 @@ rm -rf "$root/var"
 if command -v systemd-analyze >/dev/null; then
 	mkdir "$TMP/units"
 	# The programs are looked for on this system, where they are not installed.
-	sed "s|/usr/libexec|$root&|; s|/usr/bin/|$root&|" "$lib/systemd/system/rngd.service" >"$TMP/units/rngd.service"
+	for unit in rngd.service rngd-on-clone@.service rngd-kernel-reseed.service; do
+		sed "s|/usr/libexec|$root&|; s|/usr/bin/|$root&|" "$lib/systemd/system/$unit" >"$TMP/units/$unit"
+	done
 	cp "$lib/systemd/system/rngd.socket" "$lib/systemd/system/rngd-control.socket" "$TMP/units/"
 	said=$(systemd-analyze verify --man=no "$TMP"/units/rngd* 2>&1) ||
 		fail "systemd-analyze verify: $said"
-	! grep -E 'rngd(-control)?\.(service|socket):' <<<"$said" || fail "systemd-analyze verify has something to say"
+	! grep -E 'rngd[a-z@-]*\.(service|socket):' <<<"$said" || fail "systemd-analyze verify has something to say"
 	if systemd-analyze --help | grep -q -e --offline; then
 		systemd-analyze security --offline=yes --threshold=10 "$TMP/units/rngd.service" \
 			>"$TMP/security" || fail "systemd-analyze security: $(tail -n 1 "$TMP/security")"
 		note "$(grep -o 'exposure level.*: [0-9.]*' "$TMP/security")"
+		for unit in rngd-on-clone@.service rngd-kernel-reseed.service; do
+			systemd-analyze security --offline=yes --threshold=15 "$TMP/units/$unit" >"$TMP/security" ||
+				fail "systemd-analyze security $unit: $(tail -n 1 "$TMP/security")"
+		done
 	fi
 fi
 
