@@ -205,8 +205,21 @@ $(TEST_TOOLS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(PROTO_OBJS)) $(LIB_A)
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ -lpthread $(LDFLAGS)
 
+# Built as somebody else would who copied one: with the header and the library, and nothing of ours.
+EXAMPLES = $(addprefix $(B)/examples/,libev_watch page_only poll_loop session_keys uuid_maker)
+EXAMPLE_FLAGS = -std=gnu11 -Wall -Wextra $(if $(CI),-Werror) $(if $(SAN),$(RNGD_HARDEN)) -Iclient
+
+.PHONY: examples
+examples: $(EXAMPLES) ## build doc/examples/
+
+$(B)/examples/libev_watch: EXAMPLE_LIBS = -lev
+$(EXAMPLES): $(B)/examples/%: doc/examples/%.c client/rngclient.h $(LIB_A) Makefile
+	$(SAY) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(EXAMPLE_FLAGS) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB_A) $(EXAMPLE_LIBS) $(LDFLAGS)
+
 .PHONY: tests
-tests: all $(UNIT_BINS) $(TEST_TOOLS)
+tests: all examples $(UNIT_BINS) $(TEST_TOOLS)
 
 # The same tree with what newer kernels give refused: locked memory instead of memfd_secret, no
 # MADV_WIPEONFORK, no SO_PASSRIGHTS, no vDSO; and the unit tests that see the difference.
@@ -314,7 +327,7 @@ $(B)/tests/bench/bench: $(call obj,tests/bench/bench.o $(CRYPTO_OBJS) $(HOST_OBJ
 
 # ---------------------------------------------------------------- rules of the house
 SOURCES = $(wildcard crypto/*.[ch] host/*.[ch] proto/*.[ch] daemon/*.[ch] seccomp/*.[ch] \
-	client/*.[ch] tests/*.[ch] tests/*/*.[ch])
+	client/*.[ch] tests/*.[ch] tests/*/*.[ch] doc/examples/*.c)
 
 .PHONY: rooms format check-format
 rooms: ## check who may include what, and the size of files

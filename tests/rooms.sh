@@ -74,4 +74,7 @@ done < <(wc -l ./*/*.[ch] | sed 's|\./||')
 for file in crypto/*.c host/*.c proto/*.c daemon/*.c seccomp/*.c client/*.c; do
 	head -n 1 "$file" | grep -q '^/\*' || breach "$file does not open with what it owns"
 done
+
+# What is there to be copied must stand alone.
+grep -n '^#[[:space:]]*include[[:space:]]*"' doc/examples/*.c && breach "examples include <rngclient.h> alone"
 exit $bad
