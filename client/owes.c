@@ -80,9 +80,8 @@ static int read_sums(struct owes *owes, const struct field *fields, size_t count
 		const char *name;
 		uint64_t *number;
 	} sums[] = {
-	    {"subscribers", &owes->subscribers},
-	    {"owing", &owes->owing},
-	    {"owing_privileged", &owes->owing_privileged},
+	    {"subscribers", &owes->subscribers},           {"owing", &owes->owing},
+	    {"owing_privileged", &owes->owing_privileged}, {"forgotten", &owes->forgotten},
 	    {"returning_ms", &owes->returning_ms},
 	};
 	size_t found = 0;

@@ -34,6 +34,7 @@ struct owes {
 	uint64_t owing;
 	uint64_t owing_privileged;
 	uint64_t returning_ms;
+	uint64_t forgotten; /* that owed */
 	size_t row_count;
 	struct owes_row rows[OWES_ROWS_MAX];
 };

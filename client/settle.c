@@ -69,7 +69,7 @@ static int ask(struct settle *settle, struct rngclient *client, int64_t left_ms)
 static bool is_settled(const struct settle *settle, uint64_t after)
 {
 	return settle->generation > after && settle->owes.returning_ms == 0 &&
-	       owes_waits(&settle->owes) == 0;
+	       settle->owes.forgotten == 0 && owes_waits(&settle->owes) == 0;
 }
 
 static void print_row(const struct owes_row *row)
@@ -109,6 +109,10 @@ static int explain(const struct settle *settle, uint64_t after)
 		rngcli_error("rngd was started a moment ago: for %" PRIu64 " ms more subscribers "
 			     "of the one before may be missing",
 			     owes->returning_ms);
+	if (owes->forgotten)
+		rngcli_error("rngd has forgotten %" PRIu64 " that owed, as there were too many: "
+			     "see that they have acted, then restart it",
+			     owes->forgotten);
 	rngcli_error("generation %" PRIu64 " is not settled: %" PRIu64 " have not acted on it, and "
 		     "%" PRIu64 " of them are waited for; %" PRIu64 " are subscribed",
 		     settle->generation, owes->owing, owes_waits(owes), owes->subscribers);

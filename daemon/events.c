@@ -148,11 +148,26 @@ void events_leave(struct events *events, struct subscriber *subscriber, uint64_t
 	if (subscriber->acknowledged == events->generation)
 		subscriber->since_ms = now_ms; /* the move is not told of yet */
 	subscriber->peer.conn = NULL;
+	subscriber->gone_ms = now_ms;
 	list_append(&events->gone, &subscriber->link);
 	events->gone_count++;
 	if (events->gone_count > EVENTS_GONE_MAX) {
 		forget_gone(events, LIST_OF(events->gone.next, struct subscriber, link));
 		events->forgotten++;
+		events->forgotten_ms = now_ms;
+	}
+}
+
+void events_tick(struct events *events, int64_t now_ms)
+{
+	if (now_ms - events->forgotten_ms >= EVENTS_GONE_MS)
+		events->forgotten = 0;
+	while (events->gone_count > 0) {
+		struct subscriber *gone = LIST_OF(events->gone.next, struct subscriber, link);
+
+		if (now_ms - gone->gone_ms < EVENTS_GONE_MS)
+			return;
+		forget_gone(events, gone);
 	}
 }
 

@@ -26,6 +26,12 @@
 /* Privileged subscribers that are remembered without a connection; then the oldest is forgotten. */
 #define EVENTS_GONE_MAX 256u
 
+/*
+ * For so long. A process that was there would be back; many that crashed must not be listed for
+ * ever.
+ */
+#define EVENTS_GONE_MS 3600000
+
 /* Rows of events_text(), whose lines must fit a STATUS reply. */
 #define EVENTS_ROWS_MAX 64u
 
@@ -57,6 +63,7 @@ struct subscriber {
 	bool taken;            /* and it was taken, or none was sent */
 	bool left;             /* it said so: owes nothing, gets nothing */
 	int64_t since_ms;      /* owes, or subscribed, since then */
+	int64_t gone_ms;       /* in events.gone since then */
 };
 
 struct events {
@@ -65,9 +72,10 @@ struct events {
 	struct list_link due;
 	size_t count; /* of present */
 	size_t gone_count;
-	size_t forgotten;    /* of gone, owing, for want of room */
-	uint64_t generation; /* that events_moved() was told of last */
-	int64_t returned_ms; /* from then on nobody is expected back from an earlier daemon */
+	size_t forgotten;     /* of gone, owing, for want of room, in the last EVENTS_GONE_MS */
+	int64_t forgotten_ms; /* the last of them */
+	uint64_t generation;  /* that events_moved() was told of last */
+	int64_t returned_ms;  /* from then on nobody is expected back from an earlier daemon */
 };
 
 /* returning: there may have been a daemon before this one, with subscribers. */
@@ -93,6 +101,9 @@ enum rngd_proto_status events_ack(struct subscriber *subscriber, const uint8_t *
 /* Its connection has ended: it is forgotten, or remembered. May not be used any more. */
 void events_leave(struct events *events, struct subscriber *subscriber, uint64_t generation,
 		  int64_t now_ms);
+
+/* Forgets who has been gone for too long. Every second or so. */
+void events_tick(struct events *events, int64_t now_ms);
 
 /* Is an event to be sent to it now? */
 bool events_is_due(const struct subscriber *subscriber, uint64_t generation);

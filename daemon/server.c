@@ -107,6 +107,7 @@ static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)events;
 	log_tick();
 	peers_tick(&server->peers);
+	events_tick(&server->events, clock_now_ms());
 	look(server);
 	status_line(server, line, sizeof(line));
 	if (service_tick(server->service, line))

@@ -372,6 +372,12 @@ START_TEST(so_many_are_remembered_the_newest)
 	join(EVENTS_GONE_MAX, 5, 5);
 	join(2 * EVENTS_GONE_MAX - 1, 5, 5);
 	ck_assert_uint_eq(events.gone_count, EVENTS_GONE_MAX - 2);
+	events_tick(&events, EVENTS_GONE_MS - 1);
+	ck_assert_uint_eq(events.gone_count, EVENTS_GONE_MAX - 2);
+	ck_assert_uint_eq(events.forgotten, EVENTS_GONE_MAX);
+	events_tick(&events, EVENTS_GONE_MS);
+	ck_assert_uint_eq(events.gone_count, 0);
+	ck_assert_uint_eq(events.forgotten, 0);
 }
 END_TEST
 

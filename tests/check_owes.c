@@ -14,7 +14,8 @@
 
 static struct field fields[FIELDS_MAX];
 
-static const char sums[] = "subscribers=3\nowing=2\nowing_privileged=1\nreturning_ms=0\n";
+static const char sums[] =
+    "subscribers=3\nowing=2\nowing_privileged=1\nforgotten=0\nreturning_ms=0\n";
 
 #define ROW(N, PID, CONNECTED, PRIVILEGED)                                                   \
 	"owes." N ".uid=0\nowes." N ".pid=" PID "\nowes." N ".acknowledged=4\nowes." N       \
@@ -46,16 +47,20 @@ START_TEST(no_list)
 {
 	static const char *const bad[] = {
 	    "",
-	    "owing=2\nowing_privileged=1\nreturning_ms=0\n",
-	    "subscribers=3\nowing_privileged=1\nreturning_ms=0\n",
-	    "subscribers=3\nowing=2\nreturning_ms=0\n",
+	    "subscribers=3\nowing=2\nowing_privileged=1\nreturning_ms=0\n",
+	    "owing=2\nowing_privileged=1\nforgotten=0\nreturning_ms=0\n",
+	    "subscribers=3\nowing_privileged=1\nforgotten=0\nreturning_ms=0\n",
+	    "subscribers=3\nowing=2\nforgotten=0\nreturning_ms=0\n",
 	    "subscribers=3\nowing=2\nowing_privileged=1\n",
-	    "subscribers=3\nowing=2\nowing_privileged=1\nreturning_ms=-1\n",
-	    "subscribers=3\nowing=true\nowing_privileged=1\nreturning_ms=0\n",
-	    "subscribers=3\nowing=2\nowing_privileged=1\nreturning_ms=0\nowes.1.pid=-1\n",
-	    "subscribers=3\nowing=2\nowing_privileged=1\nreturning_ms=0\nowes.1.taken=1\n",
-	    "subscribers=3\nowing=2\nowing_privileged=1\nreturning_ms=0\nowes.1.uid=\"x\"\n",
-	    "subscribers=3\nowing=2\nowing_privileged=1\nreturning_ms=0\n\n",
+	    "subscribers=3\nowing=2\nowing_privileged=1\nforgotten=0\nreturning_ms=-1\n",
+	    "subscribers=3\nowing=true\nowing_privileged=1\nforgotten=0\nreturning_ms=0\n",
+	    "subscribers=3\nowing=2\nowing_privileged=1\nforgotten=0\nreturning_ms=0\nowes.1.pid=-"
+	    "1\n",
+	    "subscribers=3\nowing=2\nowing_privileged=1\nforgotten=0\nreturning_ms=0\nowes.1.taken="
+	    "1\n",
+	    "subscribers=3\nowing=2\nowing_privileged=1\nforgotten=0\nreturning_ms=0\nowes.1.uid="
+	    "\"x\"\n",
+	    "subscribers=3\nowing=2\nowing_privileged=1\nforgotten=0\nreturning_ms=0\n\n",
 	};
 	struct owes owes;
 
