@@ -104,7 +104,7 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 	daemon/epoch_vmgenid.o daemon/epoch_kmsg.o daemon/epoch_vmclock.o daemon/epoch_source.o \
 	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \
 	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/confine.o daemon/service.o \
-	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o \
+	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o daemon/unread.o \
 	daemon/loop.o daemon/events.o daemon/announce.o daemon/text.o
 CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/shelf.o \
 	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
@@ -175,7 +175,7 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
 	check_size check_rngclient check_rngclient_clone check_rngclient_events check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
-	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_show \
+	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
 	check_events check_text check_args check_owes
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
 TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers subscriber)

@@ -100,6 +100,7 @@ static const struct piece idle_pieces[] = {
 static const struct piece all_pieces[] = {
     {"", "server.connections", KIND_COUNT, "", " connection", NULL, NULL},
     {" ", "server.accepted", KIND_PLAIN, "of ", " so far", NULL, NULL},
+    {", ", "server.lingering", KIND_PLAIN, "", " over but for unread replies", "0", NULL},
     {", ", "served.requests", KIND_COUNT, "", " request", NULL, NULL},
     {", ", "served.bytes", KIND_BYTES, "", "", NULL, NULL},
     {"; ", "peers.uids", KIND_COUNT, "", " user", NULL, NULL},

@@ -160,9 +160,12 @@ int batch_make(struct batch *batch, const struct conn *conn, size_t in_bytes)
 	int err;
 
 	plan(batch, conn, in_bytes, RNGD_PROTO_OK);
-	if (batch->frame_count == 0)
-		return 0;
+	/* What is planned beyond that is not taken, as if the peer's buffer were full. */
+	if (conn->unread.narrow && batch->bytes > UNREAD_TURN_BYTES)
+		batch->bytes = UNREAD_TURN_BYTES;
 	start = shared->frames[0].start;
+	if (batch->frame_count == 0 || batch->bytes <= start)
+		return 0;
 	err = reseed_fill(shared->reseed, shared->scratch + start, batch->bytes - start,
 			  &batch->generation);
 	if (err != 0) {

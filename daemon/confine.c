@@ -22,6 +22,7 @@ static void give(const struct server *server, const struct server_setup *setup,
 
 	memset(given, 0, sizeof(*given));
 	policy_give(given, POLICY_FD_LOOP, server->epoll_fd);
+	policy_give(given, POLICY_FD_LOOP, server->peers.unread.epoll_fd);
 	for (size_t i = 0; i < setup->socket_count; i++)
 		policy_give(given, POLICY_FD_LISTEN, setup->sockets[i].fd);
 	policy_give(given, POLICY_FD_READ, server->signal_watcher.fd);

@@ -15,12 +15,6 @@
 #include "daemon/clock.h"
 #include "host/secmem.h"
 
-static void conn_end(struct conn *conn)
-{
-	conn->shared->ended(conn->shared->owner, conn);
-	conn_free(conn);
-}
-
 /* Replaces *kept by a copy of len bytes; 0 or -ENOMEM. */
 static int keep(uint8_t **kept, size_t *kept_bytes, const uint8_t *from, size_t len)
 {
@@ -38,6 +32,32 @@ static int keep(uint8_t **kept, size_t *kept_bytes, const uint8_t *from, size_t 
 	*kept = copy;
 	*kept_bytes = len;
 	return 0;
+}
+
+/* All but its descriptor and its place. */
+static void conn_strip(struct conn *conn)
+{
+	if (conn->subscriber)
+		events_leave(conn->shared->events, conn->subscriber,
+			     conn->shared->reseed->epoch->generation, clock_now_ms());
+	conn->subscriber = NULL;
+	deadline_clear(&conn->deadline);
+	quota_unwait(conn->user, &conn->waiter);
+	ev_io_stop(conn->shared->loop, &conn->watcher);
+	(void)keep(&conn->in, &conn->in_bytes, NULL, 0); /* nothing to copy cannot fail */
+	(void)keep(&conn->out, &conn->out_bytes, NULL, 0);
+	conn->frame_owed = 0;
+}
+
+/* While the peer holds replies it lingers: they are ours to pay for. */
+static void conn_end(struct conn *conn)
+{
+	if (!conn->shared->stopping && unread_takes(&conn->shared->peers->unread, conn)) {
+		conn_strip(conn);
+		return;
+	}
+	conn->shared->ended(conn->shared->owner, conn);
+	conn_free(conn);
 }
 
 /* Is there an event for it? */
@@ -166,7 +186,7 @@ static void conn_watch(struct conn *conn)
 /* What the peer is at. A subscriber may be silent for ever, but it must take its events. */
 static enum deadline_state conn_state(const struct conn *conn)
 {
-	if (conn_busy(conn))
+	if (conn->unread.held || conn_busy(conn))
 		return DEADLINE_REPLY;
 	if (conn->in_bytes > 0)
 		return DEADLINE_REQUEST;
@@ -281,6 +301,10 @@ static int conn_turn(struct conn *conn)
 	size_t in_bytes;
 	int err;
 
+	if (unread_holds(&shared->peers->unread, conn)) {
+		ev_io_stop(shared->loop, &conn->watcher);
+		return conn_time(conn, false, now_ms);
+	}
 	if (!shared->stopping)
 		may = quota_may(&shared->peers->quota, conn->user, now_ms,
 				ev_iteration(shared->loop));
@@ -311,6 +335,12 @@ static void conn_ready(struct ev_loop *loop, ev_io *watcher, int events)
 void conn_resume(struct conn *conn)
 {
 	if (conn_turn(conn) != 0)
+		conn_end(conn);
+}
+
+void conn_look(struct conn *conn)
+{
+	if (conn->unread.lingering || conn_turn(conn) != 0)
 		conn_end(conn);
 }
 
@@ -345,6 +375,7 @@ struct conn *conn_new(struct conn_shared *shared, int fd, const struct conn_peer
 	conn->privileged = peer->privileged;
 	list_init(&conn->waiter);
 	deadline_init(&conn->deadline);
+	unread_enter(&shared->peers->unread, conn);
 	deadline_set(&shared->peers->deadlines, &conn->deadline, DEADLINE_IDLE, clock_now_ms());
 	ev_io_init(&conn->watcher, conn_ready, fd, EV_READ);
 	conn->watcher.data = conn;
@@ -354,18 +385,10 @@ struct conn *conn_new(struct conn_shared *shared, int fd, const struct conn_peer
 
 void conn_free(struct conn *conn)
 {
-	if (conn->subscriber)
-		events_leave(conn->shared->events, conn->subscriber,
-			     conn->shared->reseed->epoch->generation, clock_now_ms());
-	deadline_clear(&conn->deadline);
-	quota_unwait(conn->user, &conn->waiter);
+	conn_strip(conn);
+	unread_leave(&conn->shared->peers->unread, conn);
 	quota_leave(&conn->shared->peers->quota, conn->user, clock_now_ms());
-	ev_io_stop(conn->shared->loop, &conn->watcher);
 	close(conn->fd);
-	if (conn->in)
-		wipe(conn->in, conn->in_bytes);
-	free(conn->in);
-	free(conn->out);
 	free(conn);
 }
 

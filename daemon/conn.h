@@ -20,6 +20,7 @@
 
 #include "daemon/deadline.h"
 #include "daemon/events.h"
+#include "daemon/unread.h"
 #include "daemon/list.h"
 #include "daemon/peers.h"
 #include "daemon/reseed.h"
@@ -93,6 +94,7 @@ struct conn {
 	struct quota_user *user; /* of the peer when it connected */
 	struct list_link waiter; /* in the quota's queue while its turn is put off */
 	struct deadline deadline;
+	struct unread_conn unread; /* what the peer does not read */
 	bool late;       /* the deadline of a half request passed while its turn was put off */
 	bool control;    /* came by the control socket */
 	bool privileged; /* sees everything, and is waited for by who settles */
@@ -131,6 +133,10 @@ void conn_announce(struct conn *conn);
 
 /* The peer's turn, which was put off, has come. It may end the connection. */
 void conn_resume(struct conn *conn);
+
+/* The peer may have read what it was held or lingers for. It may end the connection, and no other.
+ */
+void conn_look(struct conn *conn);
 
 /* The peer's time is up: ends the connection, or if its turn was put off, after that. */
 void conn_expire(struct conn *conn);

@@ -152,6 +152,8 @@ int peers_init(struct peers *peers, struct ev_loop *loop, const struct limits *l
 	ev_init(&peers->expire_timer, expire_more);
 	peers->expire_timer.data = peers;
 	err = fit(limits, &fitted);
+	if (!err)
+		err = unread_init(&peers->unread, loop);
 	return err ? err : quota_init(&peers->quota, &fitted);
 }
 
@@ -162,6 +164,7 @@ void peers_deinit(struct peers *peers)
 		ev_timer_stop(peers->loop, &peers->resume_timer);
 		ev_timer_stop(peers->loop, &peers->expire_timer);
 	}
+	unread_deinit(&peers->unread);
 	quota_deinit(&peers->quota);
 	memset(peers, 0, sizeof(*peers));
 }
@@ -205,6 +208,7 @@ void peers_tick(struct peers *peers)
 
 	deadlines_tick(&peers->deadlines, now_ms);
 	quota_sweep(&peers->quota, now_ms);
+	unread_tick(&peers->unread);
 	expire(peers);
 }
 

@@ -11,6 +11,7 @@
 
 #include "daemon/deadline.h"
 #include "daemon/limits.h"
+#include "daemon/unread.h"
 #include "daemon/quota.h"
 
 /* Descriptors of our own: some twenty in use, and room for more. */
@@ -23,6 +24,7 @@ struct peers {
 	struct ev_loop *loop;
 	struct quota quota;
 	struct deadlines deadlines;
+	struct unread unread;
 	ev_timer resume_timer; /* by then a bucket has filled */
 	ev_check resume_check; /* some wait for the next pass of the loop */
 	ev_idle resume_idle;   /* meanwhile, so that the loop does not sleep */

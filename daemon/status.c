@@ -141,6 +141,7 @@ static void put_totals(struct text *text, const struct server *server)
 	text_number(text, "reseed.output_bytes", server->reseed->bytes_since_seed);
 	text_number(text, "reseed.restarts", server->reseed->restarts);
 	text_number(text, "server.connections", server->conn_count);
+	text_number(text, "server.lingering", server->peers.unread.lingering);
 	text_number(text, "server.accepted", server->accepted);
 	text_number(text, "server.accept_pauses", server->accept_pauses);
 	text_number(text, "served.requests", server->shared.requests);

@@ -45,14 +45,22 @@ _Static_assert(sizeof(void *) == 8, "the table is for 64-bit kernels' own ABI");
 static const struct policy_row rows[] = {
 /* The loop. */
 #ifdef __NR_epoll_wait
-    {CALL(epoll_wait), POLICY_FD_LOOP, {{0}}, "epfd = the loop's", "the loop waits"},
+    {CALL(epoll_wait),
+     POLICY_FD_LOOP,
+     {{0}},
+     "epfd = the loop's, or that of connections whose peer does not read",
+     "the loop waits"},
 #else
-    {CALL(epoll_pwait), POLICY_FD_LOOP, {{0}}, "epfd = the loop's", "the loop waits"},
+    {CALL(epoll_pwait),
+     POLICY_FD_LOOP,
+     {{0}},
+     "epfd = the loop's, or that of connections whose peer does not read",
+     "the loop waits"},
 #endif
     {CALL(epoll_ctl),
      POLICY_FD_LOOP,
      {{0}},
-     "epfd = the loop's",
+     "epfd = the loop's, or that of connections whose peer does not read",
      "the loop changes what it waits for"},
     {CALL(clock_gettime),
      POLICY_ALWAYS,
@@ -83,6 +91,11 @@ static const struct policy_row rows[] = {
      {IS_INT(1, SOL_SOCKET), IS_INT(2, SO_PEERCRED)},
      "level = SOL_SOCKET, optname = SO_PEERCRED",
      "who the peer is"},
+    {CALL(getsockopt),
+     POLICY_ALWAYS,
+     {IS_INT(1, SOL_SOCKET), IS_INT(2, SO_MEMINFO)},
+     "level = SOL_SOCKET, optname = SO_MEMINFO",
+     "how much the peer has not read"},
     {CALL(recvmsg),
      POLICY_ALWAYS,
      {IS_INT(2, MSG_DONTWAIT)},

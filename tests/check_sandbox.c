@@ -24,7 +24,7 @@
 static const struct policy_given filled = {
     .fds =
 	{
-	    [POLICY_FD_LOOP] = {100},
+	    [POLICY_FD_LOOP] = {100, 98},
 	    [POLICY_FD_LISTEN] = {101, 102, 103, 104, 105, 106, 107, 256 + 100},
 	    [POLICY_FD_READ] = {108, 109, 65536 + 108},
 	    [POLICY_FD_PREAD] = {110, 111, 112},
@@ -32,7 +32,7 @@ static const struct policy_given filled = {
 	},
     .counts =
 	{
-	    [POLICY_FD_LOOP] = 1,
+	    [POLICY_FD_LOOP] = 2,
 	    [POLICY_FD_LISTEN] = 8,
 	    [POLICY_FD_READ] = 3,
 	    [POLICY_FD_PREAD] = 3,

@@ -48,7 +48,7 @@ only() {
 	done
 }
 only 'ev\.h' 'daemon/server.*' 'daemon/conn.*' 'daemon/peers.*' 'daemon/epoch_watch.*' \
-	'daemon/announce.*' 'daemon/loop.*' 'daemon/accept.*'
+	'daemon/announce.*' 'daemon/unread.*' 'daemon/loop.*' 'daemon/accept.*'
 only 'systemd/' 'daemon/service.c'
 only 'seccomp\.h' 'seccomp/sandbox.c'
 only 'sodium\.h' 'daemon/hash.c' 'daemon/main.c'

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Crowds that do not read, do not finish, come and go: each is closed in time or held within its
-# limit, the daemon's memory is bounded, and who behaves is served as before. Prints figures.
+# Crowds that do not read, do not finish, come and go: each is closed in time, or keeps no more than its
+# place and what the place may hold, the daemon's memory is bounded, and who behaves is served as before. Prints figures.
 set -u
 . "$(dirname "$0")/lib.sh"
 
@@ -63,25 +63,30 @@ hostile quiet 3
 quiet_us=$p99_us
 rss_before=$(rss_kb)
 
-# Slow readers and slow senders: half of each.
-rss_peak=$rss_before
+# Slow readers and slow senders: half of each. The senders are closed. The readers are out of time as well,
+# but each keeps its place, and lingers, until it has read what it was sent or is gone.
+rss_peak=$rss_before lingering=0
 "$BUILD/tests/hostile" "$SOCK" both "$LONG_S" $((CROWD / 2)) "$OTHER_UID" >"$TMP/both" &
 crowd=$!
 while kill -0 "$crowd" 2>/dev/null; do
 	now=$(rss_kb)
 	[ "$now" -gt "$rss_peak" ] && rss_peak=$now
+	now=$(status_value server.lingering)
+	[ "$now" -gt "$lingering" ] && lingering=$now
 	sleep 0.1
 done
 wait "$crowd" || fail "both: the good client was not served"
 eval "$(cat "$TMP/both")"
 echo "both: $(cat "$TMP/both")"
 both_us=$held_p99_us arriving_us=$p99_us both_ms=$closed_ms
-[ "$closed" -eq $((CROWD / 2)) ] || fail "$closed of $((CROWD / 2)) were closed"
+[ "$closed" -eq $((CROWD / 4)) ] || fail "$closed of $((CROWD / 4)) senders were closed"
+[ "$lingering" -eq $((CROWD / 4)) ] || fail "$lingering of $((CROWD / 4)) readers lingered"
 [ "$closed_ms" -le $(((REPLY_S + 3) * 1000)) ] || fail "the last was closed after $closed_ms ms"
 [ "$(status_value peers.request_timeouts)" -eq $((CROWD / 4)) ] || fail "request_timeouts is wrong"
 [ "$(status_value peers.reply_timeouts)" -eq $((CROWD / 4)) ] || fail "reply_timeouts is wrong"
 [ $((rss_peak - rss_before)) -le $((CROWD / 2 * KB_PER_CONN)) ] || [ -n "$SAN" ] ||
 	fail "resident memory went from $rss_before to $rss_peak kB"
+wait_for 10 emptied || fail "both leaves $(status_value server.connections) connections"
 fair both
 
 # Idle connections live for ever, and more than one user's share is refused with BUSY.
