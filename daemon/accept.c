@@ -108,7 +108,10 @@ static bool server_accept(struct server *server, const struct server_listener *l
 	}
 	err = peers_enter(&server->peers, ucred.uid, listener->control, &user);
 	if (err > 0) {
-		listener_refuse(fd, server->reseed->epoch->generation);
+		if (peers_may_tell(&server->peers))
+			listener_refuse(fd, server->reseed->epoch->generation);
+		else
+			close(fd);
 		return true;
 	}
 	peer = judge_peer(server, &ucred, listener, err ? NULL : user);

@@ -140,6 +140,7 @@ int peers_init(struct peers *peers, struct ev_loop *loop, const struct limits *l
 	memset(peers, 0, sizeof(*peers));
 	peers->loop = loop;
 	peers->refusal_logged_ms = -PEERS_REFUSAL_LOG_MS;
+	peers->told_since_ms = clock_now_ms();
 	deadlines_init(&peers->deadlines, after_ms, clock_now_ms());
 	ev_init(&peers->resume_timer, resume_timed);
 	peers->resume_timer.data = peers;
@@ -194,6 +195,20 @@ int peers_enter(struct peers *peers, uid_t uid, bool control, struct quota_user 
 	if (err > 0)
 		log_refusal(peers, err, uid);
 	return err;
+}
+
+bool peers_may_tell(struct peers *peers)
+{
+	int64_t now_ms = clock_now_ms();
+
+	if (now_ms - peers->told_since_ms >= PEERS_TOLD_MS) {
+		peers->told_since_ms = now_ms;
+		peers->told = 0;
+	}
+	if (peers->told >= PEERS_TOLD_MAX)
+		return false;
+	peers->told++;
+	return true;
 }
 
 /* When exactly, is worked out once for all that wait. */

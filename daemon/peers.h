@@ -20,6 +20,9 @@
 /* What the descriptor limit must leave at least. */
 #define PEERS_MIN_CONNECTIONS 16u
 
+#define PEERS_TOLD_MAX 1024u
+#define PEERS_TOLD_MS  60000
+
 struct peers {
 	struct ev_loop *loop;
 	struct quota quota;
@@ -32,6 +35,8 @@ struct peers {
 	bool stopping;
 	int64_t refusal_logged_ms;
 	uint64_t refused_logged; /* refusals that the log has told of */
+	int64_t told_since_ms;
+	uint32_t told; /* refused connections that got a frame, since then */
 };
 
 /* 0 or a negative errno. Lowers limits->connections, with a warning, to what descriptors there are.
@@ -49,6 +54,12 @@ int peers_enter(struct peers *peers, uid_t uid, bool control, struct quota_user 
 
 /* A connection waits in the quota's queue: wakes it when it may have its turn. */
 void peers_waits(struct peers *peers);
+
+/*
+ * May one more connection that is refused be told so? PEERS_TOLD_MAX in PEERS_TOLD_MS are: what
+ * they do not read is memory of ours, and nothing counts it.
+ */
+bool peers_may_tell(struct peers *peers);
 
 /* Closes what is out of time and forgets what is not needed. Every second. */
 void peers_tick(struct peers *peers);

@@ -348,6 +348,16 @@ START_TEST(tick_looks_at_all)
 }
 END_TEST
 
+START_TEST(told_at_most_so_often)
+{
+	for (unsigned i = 0; i < PEERS_TOLD_MAX; i++)
+		ck_assert(peers_may_tell(&peers));
+	ck_assert(!peers_may_tell(&peers));
+	peers.told_since_ms -= PEERS_TOLD_MS;
+	ck_assert(peers_may_tell(&peers));
+}
+END_TEST
+
 /* ---------------------------------------------------------------- the real daemon */
 
 static struct support_rngd rngd;
@@ -570,6 +580,33 @@ START_TEST(narrow_ones_are_served)
 }
 END_TEST
 
+START_TEST(refusals_are_told_so_often)
+{
+	int fds[PLACES];
+	unsigned told = 0, silent = 0;
+	uint8_t buf[RNGD_PROTO_REPLY_HEAD_BYTES];
+
+	for (int i = 0; i < PLACES; i++)
+		fds[i] = connect_other();
+	if (!as_other)
+		puts("SKIP: refusals of another user: needs root");
+	for (unsigned i = 0; as_other && i < PEERS_TOLD_MAX + 200; i++) {
+		int fd = connect_other();
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_WAITALL);
+
+		ck_assert(n == 0 || n == (ssize_t)sizeof(buf));
+		told += n > 0;
+		silent += n == 0;
+		close(fd);
+	}
+	ck_assert(!as_other || told == PEERS_TOLD_MAX);
+	ck_assert(!as_other || silent == 200);
+	for (int i = 0; i < PLACES; i++)
+		close(fds[i]);
+	await("server.connections", 1);
+}
+END_TEST
+
 static Suite *unread_suite(void)
 {
 	Suite *suite = suite_create("unread");
@@ -585,12 +622,14 @@ static Suite *unread_suite(void)
 	tcase_add_test(module, no_lingering_at_the_stop);
 	tcase_add_test(module, held_until_the_peer_reads);
 	tcase_add_test(module, tick_looks_at_all);
+	tcase_add_test(module, told_at_most_so_often);
 	suite_add_tcase(suite, module);
 	tcase_set_timeout(real, TEST_TIMEOUT_S);
 	tcase_add_checked_fixture(real, start_real, end_real);
 	tcase_add_loop_test(real, unread_replies_keep_their_places, 0, 2);
 	tcase_add_test(real, late_reader_gets_everything);
 	tcase_add_test(real, narrow_ones_are_served);
+	tcase_add_test(real, refusals_are_told_so_often);
 	suite_add_tcase(suite, real);
 	return suite;
 }
