@@ -281,7 +281,7 @@ soak: TIME = 30m
 soak: all $(TEST_TOOLS) ## everything at once for TIME= (30m): nothing may fail, no descriptor or memory be lost
 	@BUILD=$(B) TIME=$(TIME) bash tests/soak.sh
 
-check-vm: all ## clones of real machines under QEMU, every kernel and scenario (about 12 minutes)
+check-vm: all ## clones of real machines under QEMU, every kernel and scenario (about 15 minutes)
 	@BUILD=$(B) bash tests/vm/run.sh full
 
 check-units: tests ## the units under a real systemd in namespaces of its own

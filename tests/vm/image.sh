@@ -27,10 +27,16 @@ for program in "$BUILD/rngd" "$BUILD/rngcli" "$BUILD/librngclient.so"; do
 done
 rm -rf "$VM/image"
 mkdir -p "$ROOT"/{bin,dev,etc,modules,proc,root,run,sys,tmp} || exit 1
+# build PROGRAM SOURCE
 # shellcheck disable=SC2016 # $ORIGIN is the loader's
-"${CC:-gcc}" -std=gnu11 -O2 -Wall -Wextra -D_GNU_SOURCE -I. -o "$VM/image/guest" tests/vm/guest.c \
-	-L"$BUILD" -lrngclient -Wl,-rpath,'$ORIGIN' || fail "the guest's program does not build"
-take "$BUILD/rngd" "$BUILD/rngcli" "$VM/image/guest"
+build() {
+	"${CC:-gcc}" -std=gnu11 -O2 -Wall -Wextra -D_GNU_SOURCE -I. -Iclient -o "$VM/image/$1" "$2" \
+		-L"$BUILD" -lrngclient -Wl,-rpath,'$ORIGIN' || fail "$2 does not build"
+}
+build guest tests/vm/guest.c
+build actor tests/vm/actor.c
+build uuid_maker doc/examples/uuid_maker.c
+take "$BUILD/rngd" "$BUILD/rngcli" "$VM/image/guest" "$VM/image/actor" "$VM/image/uuid_maker"
 cp "$BUSYBOX" "$ROOT/bin/busybox"
 "$BUSYBOX" --list | grep -vx busybox | while read -r applet; do
 	ln -sf busybox "$ROOT/bin/$applet"

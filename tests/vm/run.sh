@@ -42,9 +42,9 @@ able() {
 		--*) "$BUILD/rngd" --help | grep -q -e "${word%%=*}" || { echo "rngd has no ${word%%=*}" && return 1; } ;;
 		esac
 	done
-	case $2 in
-	*bump*) "$BUILD/rngcli" --help | grep -q bump || { echo "rngcli has no bump" && return 1; } ;;
-	esac
+	for word in bump settle kernel-reseed; do
+		[[ $2 != *$word* ]] || "$BUILD/rngcli" --help | grep -q -e "$word" || { echo "rngcli has no $word" && return 1; }
+	done
 	return 0
 }
 
@@ -98,9 +98,9 @@ row() {
 	printf '%-30s %-7s %3s %6s %7s %9s %7s %11s %11s %11s %11s %11s\n' "$@"
 }
 
-# scenario NAME KERNEL CPU GUID CLONES OPTIONS BEFORE AFTER BYTES PAGE
+# scenario NAME KERNEL CPU GUID CLONES OPTIONS BEFORE AFTER BYTES PAGE ACTS
 scenario() {
-	local name=$1 kernel=$2 cpu=$3 guid=$4 clones=$5 options=$6 before=$7 after=$8 bytes=$9 page=${10}
+	local name=$1 kernel=$2 cpu=$3 guid=$4 clones=$5 options=$6 before=$7 after=$8 bytes=$9 page=${10} acts=${11}
 	local lacks first last n verdict files=()
 	if ! lacks=$(able "$options" "$after"); then
 		skipped=$((skipped + 1))
@@ -127,7 +127,9 @@ scenario() {
 	for ((n = 1; n <= clones; n++)); do
 		files+=("$RUN/sibling-$n/out")
 	done
-	awk -v bytes="$bytes" -v page="$page" -v tally="$(fold -w1 "$SNAPSHOT/tally" | sort | uniq -c | tr '\n' ' ')" -f tests/vm/analyse.awk "${files[@]}" >"$RUN/result" 2>&1
+	awk -v bytes="$bytes" -v page="$page" -v acts="$acts" \
+		-v tally="$(fold -w1 "$SNAPSHOT/tally" | sort | uniq -c | tr '\n' ' ')" \
+		-f tests/vm/analyse.awk -f tests/vm/acts.awk "${files[@]}" >"$RUN/result" 2>&1
 	verdict=$(figure verdict)
 	[ "$verdict" = ok ] && passed=$((passed + 1)) || failed=$((failed + 1))
 	row "$name" "$([ "$verdict" = ok ] && echo ok || echo FAIL)" "$clones" "$(figure requests)" "$(figure blocks)" \
@@ -136,6 +138,7 @@ scenario() {
 	[ "$verdict" = ok ] || echo "  ${verdict:-the analysis failed: $(head -n 1 "$RUN/result")}"
 	echo "  noticed by $(figure noticed_by); kernel's line to page $(figure kernel_to_page_ms) ms;" \
 		"last reseed $(figure last_reseed); errors $(figure errors)"
+	[ -z "$(figure acts)" ] || echo "  $(figure acts)"
 	[ -z "${KEEP:-}" ] || cp "$RUN/result" "$RUN/result-$name"
 	for ((n = 1; n <= clones; n++)); do
 		if [ -n "${KEEP:-}" ]; then
@@ -175,10 +178,10 @@ cat <<-END
 	seen: guid the ID in /sys, kernel its line in the log, page the epoch page.
 END
 row scenario result vms reqs blocks inflight repeats repeats_ms kernel_eq guid_ms kernel_ms page_ms
-while IFS='|' read -r modes name kernel cpu guid clones options before after bytes page; do
+while IFS='|' read -r modes name kernel cpu guid clones options before after bytes page acts; do
 	wanted "$name" "$modes" "$@" || continue
 	[ "$MODE" = full ] || clones=2
-	scenario "$name" "$kernel" "$cpu" "$guid" "$clones" "$options" "$before" "$after" "$bytes" "$page" </dev/null
+	scenario "$name" "$kernel" "$cpu" "$guid" "$clones" "$options" "$before" "$after" "$bytes" "$page" "$acts" </dev/null
 done < <(sed -e '/^#/d' -e '/^[[:space:]]*$/d' -e 's/[[:space:]]*|[[:space:]]*/|/g' -e 's/[[:space:]]*$//' tests/vm/scenarios)
 [ $((passed + failed)) -gt 0 ] || skip "no scenario could be run"
 echo "NOTE: VM clones: $passed scenarios as expected, $failed not, $skipped skipped, $((SECONDS - start)) s"
