@@ -105,7 +105,7 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \
 	daemon/inputs.o daemon/pagefile.o daemon/lockfile.o daemon/inherit.o daemon/privdrop.o daemon/confine.o daemon/service.o \
 	daemon/status.o daemon/log.o daemon/quota.o daemon/deadline.o daemon/peers.o daemon/unread.o \
-	daemon/loop.o daemon/events.o daemon/announce.o daemon/text.o
+	daemon/loop.o daemon/events.o daemon/parting.o daemon/announce.o daemon/text.o
 CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/shelf.o \
 	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
 	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o

@@ -13,6 +13,7 @@
 
 #include "daemon/batch.h"
 #include "daemon/clock.h"
+#include "daemon/parting.h"
 #include "host/secmem.h"
 
 /* Replaces *kept by a copy of len bytes; 0 or -ENOMEM. */
@@ -37,9 +38,11 @@ static int keep(uint8_t **kept, size_t *kept_bytes, const uint8_t *from, size_t 
 /* All but its descriptor and its place. */
 static void conn_strip(struct conn *conn)
 {
-	if (conn->subscriber)
+	if (conn->subscriber) {
+		parting_hear(conn);
 		events_leave(conn->shared->events, conn->subscriber,
 			     conn->shared->reseed->epoch->generation, clock_now_ms());
+	}
 	conn->subscriber = NULL;
 	deadline_clear(&conn->deadline);
 	quota_unwait(conn->user, &conn->waiter);
@@ -262,7 +265,7 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 	uint64_t requests = conn->progress.requests;
 	struct batch batch;
 	size_t sent_bytes = 0, used;
-	int err;
+	int err, kept = 0;
 
 	err = batch_make(&batch, conn, in_bytes);
 	if (!err && batch.subscribe)
@@ -274,8 +277,9 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 	quota_charge(&shared->peers->quota, conn->user, sent_bytes, batch.bytes, now_ms,
 		     ev_iteration(shared->loop));
 	conn->progress.in_used = 0;
-	if (!err)
-		err = keep(&conn->in, &conn->in_bytes, shared->in + used, in_bytes - used);
+	if (!err || conn->subscriber) /* whose ACKs count, if need be at the end */
+		kept = keep(&conn->in, &conn->in_bytes, shared->in + used, in_bytes - used);
+	err = err ? err : kept;
 	wipe(shared->in, in_bytes);
 	if (err)
 		return err;
