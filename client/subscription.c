@@ -230,7 +230,8 @@ int subscription_acknowledge(struct subscription *sub, uint64_t generation)
 	int err = ledger_acknowledge(&sub->ledger, generation);
 
 	/* Where it cannot be sent now, the next SUBSCRIBE carries it. */
-	if (!err && sub->feed.state == FEED_ON && send_all_due(sub) != 0) {
+	if (!err && sub->feed.state == FEED_ON &&
+	    (!transport_is_ours(&sub->feed.transport) || send_all_due(sub) != 0)) {
 		(void)lost(sub, -ECONNRESET);
 		(void)rest(sub, -EAGAIN);
 	}
