@@ -34,6 +34,7 @@ static int enter(struct events *events)
 	if (err || !forked)
 		return err;
 	subscription_forget(&events->sub);
+	events->waiting = 0;
 	if (events->state == EVENTS_ON)
 		events->state = EVENTS_PARENTS;
 	return 0;
@@ -76,18 +77,56 @@ static int begin(struct events *events, const char *path)
 	return err;
 }
 
+static void end_waiting(struct events *events, bool *waits)
+{
+	if (*waits && events->waiting > 0) /* 0 in a child */
+		events->waiting--;
+	*waits = false;
+}
+
+/*
+ * begin() for one of several callers. Who reads the answer, or gives up the connection, wakes the
+ * others: they sleep on a descriptor that has nothing to say any more.
+ */
+static int begin_together(struct events *events, const char *path, bool *waits)
+{
+	int err;
+
+	end_waiting(events, waits);
+	err = begin(events, path);
+	if (err == SUBSCRIPTION_E_WAIT) {
+		events->waiting++;
+		*waits = true;
+	} else if (events->waiting > 0) {
+		subscription_wake(&events->sub);
+	}
+	return err;
+}
+
+/* Gives up. Where another call still waits for the answer, or has it, that has the connection. */
+static void abandon(struct events *events, bool *waits)
+{
+	if (enter(events) != 0)
+		return;
+	end_waiting(events, waits);
+	if (events->state != EVENTS_ON && events->waiting == 0)
+		subscription_stop(&events->sub);
+	(void)leave(events, 0);
+}
+
 /* begin() until it succeeds or cannot. A descriptor or a negative errno. */
 static int subscribe(struct rngclient *client, int64_t deadline_ns)
 {
 	struct events *events = &client->events;
 	int pause_ms = 0, reason = -ETIMEDOUT;
+	bool waits = false;
 	int err, fd;
 
 	for (;;) {
 		err = enter(events);
 		if (err)
 			return err;
-		err = begin(events, client->path);
+		err = begin_together(events, client->path, &waits);
 		fd = events->sub.epoll_fd;
 		err = leave(events, err);
 		if (!err)
@@ -103,11 +142,7 @@ static int subscribe(struct rngclient *client, int64_t deadline_ns)
 		if (err && err != -ESTALE && err != -ECHILD)
 			break;
 	}
-	if (enter(events) == 0) {
-		if (events->state != EVENTS_ON)
-			subscription_stop(&events->sub);
-		(void)leave(events, 0);
-	}
+	abandon(events, &waits);
 	return err == -ETIMEDOUT ? reason : err;
 }
 

@@ -17,6 +17,7 @@ enum events_state {
 struct events {
 	struct turn turn; /* of all below. Nobody waits for anything else while having it */
 	enum events_state state;
+	unsigned waiting; /* calls that sleep until the answer to the first SUBSCRIBE is there */
 	struct subscription sub;
 };
 

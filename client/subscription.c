@@ -257,8 +257,10 @@ int subscription_begin(struct subscription *sub, const char *path, const struct 
 	if (err)
 		return err;
 	err = feed_read(&sub->feed, &news);
-	if (err == -EAGAIN)
+	if (err == -EAGAIN) {
+		set_timer(sub, 0); /* who was to wake by it is awake */
 		return SUBSCRIPTION_E_WAIT;
+	}
 	if (err < 0) {
 		unlink_feed(sub, false);
 		return err;
@@ -272,6 +274,12 @@ int subscription_begin(struct subscription *sub, const char *path, const struct 
 void subscription_stop(struct subscription *sub)
 {
 	unlink_feed(sub, false);
+}
+
+void subscription_wake(struct subscription *sub)
+{
+	if (sub->timer_fd >= 0)
+		set_timer(sub, 1);
 }
 
 void subscription_end(struct subscription *sub, bool say_leave)

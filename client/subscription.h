@@ -51,6 +51,10 @@ int subscription_begin(struct subscription *sub, const char *path, const struct 
 /* Ends the connection of a subscription that did not begin in time. */
 void subscription_stop(struct subscription *sub);
 
+/* Makes epoll_fd readable until the next subscription_begin() that waits, or subscription_read().
+ */
+void subscription_wake(struct subscription *sub);
+
 /* Are the two descriptors those that were made? A program may have closed and reused their numbers.
  */
 bool subscription_is_ours(const struct subscription *sub);
