@@ -27,7 +27,7 @@ export ASAN_OPTIONS=quarantine_size_mb=4:allocator_release_to_os_interval_ms=-1$
 
 # files: of the product, and what the table is about. also: what else is linked. calls: replaced by the
 # target's own. longest: an input, in bytes.
-targets=(server client kmsg vmgenid vmclock page size status)
+targets=(server client events kmsg vmgenid vmclock page size status)
 [ $# -eq 0 ] || targets=("$@")
 recipe() {
 	calls='' also='' longest=4096
@@ -40,11 +40,19 @@ recipe() {
 		longest=9000
 		;;
 	client)
-		files='client/rngclient.c client/errand.c client/events.c client/subscription.c
-			client/feed.c client/ledger.c client/session.c client/guard.c client/page.c
-			client/shelf.c client/reply.c client/transport.c client/turn.c proto/wire.c proto/epoch_page.c'
+		files='client/rngclient.c client/errand.c client/session.c client/guard.c client/page.c
+			client/reply.c client/transport.c client/turn.c proto/wire.c proto/epoch_page.c'
+		also='client/events.c client/subscription.c client/feed.c client/ledger.c client/shelf.c'
 		calls='socket setsockopt connect shutdown fstat fstatfs fcntl mmap munmap madvise getpid close send
 			recvmsg ppoll clock_gettime clock_nanosleep'
+		;;
+	events)
+		files='client/events.c client/subscription.c client/feed.c client/ledger.c client/shelf.c'
+		also='client/rngclient.c client/errand.c client/session.c client/guard.c client/page.c
+			client/reply.c client/transport.c client/turn.c host/vdso.c proto/wire.c proto/epoch_page.c'
+		calls='socket setsockopt connect shutdown fstat close send recv ppoll epoll_create1 epoll_ctl
+			timerfd_create timerfd_settime getrandom mmap munmap madvise getpid clock_gettime
+			clock_nanosleep errand_run errand_prepare'
 		;;
 	kmsg) files='daemon/epoch_kmsg.c' calls='read close fcntl lseek' longest=16384 ;;
 	vmgenid)
