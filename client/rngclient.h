@@ -313,8 +313,8 @@ int rngclient_event_next(struct rngclient *client, struct rngclient_event *event
  * for: keys dropped, state reseeded. `rngcli settle` waits for it. If the connection is gone at the
  * moment it is said when it is back. Never waits; one that was acknowledged already is no error.
  *
- *   -EINVAL    client is NULL, or generation is none of the last 32 that rngclient_event_next()
- * gave -ENOTCONN, -ECHILD  as above
+ *   -EINVAL             client is NULL, or generation is none of the last 32 events given
+ *   -ENOTCONN, -ECHILD  as above
  */
 int rngclient_event_ack(struct rngclient *client, uint64_t generation);
 

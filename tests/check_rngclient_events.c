@@ -786,6 +786,25 @@ START_TEST(one_byte_at_a_time)
 }
 END_TEST
 
+/* An answer that was not begun, as to SUBSCRIBE. */
+START_TEST(no_answer)
+{
+	struct rngclient *client;
+	struct fake fake;
+	int64_t start_ms;
+
+	client = fake_start(&fake);
+	subscribe(client);
+	fake.first = FIRST_NONE;
+	shutdown(fake.fd, SHUT_RDWR);
+	tend_until(client, &fake, 2);
+	start_ms = support_now_ms();
+	tend_until(client, &fake, 3);
+	ck_assert_int_ge(support_now_ms() - start_ms, 4500);
+	fake_end(&fake, client);
+}
+END_TEST
+
 /* Half a frame and no more: another connection in the end. */
 START_TEST(half_a_frame)
 {
@@ -946,6 +965,41 @@ START_TEST(a_bad_return)
 	tend_until(client, &fake, fake.recorded + 1);
 	send_event(&fake, 2, 2);
 	ck_assert_uint_eq(must_come(client), 2);
+	fake_end(&fake, client);
+}
+END_TEST
+
+/* A daemon that takes each connection and closes it does not keep the program busy. */
+START_TEST(a_daemon_that_closes_at_once)
+{
+	enum { FOR_MS = 1000, PAUSE_MS = 50 };
+	struct rngclient_event event;
+	struct rngclient *client;
+	struct fake fake;
+	int64_t start_ms, tries;
+	int fd, wakes = 0;
+
+	client = fake_start(&fake);
+	fd = subscribe(client);
+	fake.first = FIRST_CLOSE;
+	shutdown(fake.fd, SHUT_RDWR);
+	start_ms = support_now_ms();
+	if (_i == 0) {
+		ck_assert_int_eq(next(client, &event, FOR_MS), -EAGAIN);
+	} else {
+		while (support_now_ms() - start_ms < FOR_MS) {
+			if (!is_readable(fd, PAUSE_MS))
+				continue;
+			must_not_come(client);
+			wakes++;
+		}
+	}
+	tries = (int64_t)fake.recorded - 1;
+	ck_assert_int_ge(tries, 1);
+	ck_assert_int_le(tries, 1 + (support_now_ms() - start_ms) / PAUSE_MS);
+	if (support_now_ms() - start_ms < 2 * FOR_MS) /* 50, 100, 200, 400, 800 ms */
+		ck_assert_int_le(tries, 6);
+	ck_assert_int_le(wakes, 2 * (tries + 2)); /* one to connect, one for the end */
 	fake_end(&fake, client);
 }
 END_TEST
@@ -1545,10 +1599,12 @@ static TCase *frame_cases(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, one_byte_at_a_time);
 	tcase_add_test(tcase, half_a_frame);
+	tcase_add_test(tcase, no_answer);
 	tcase_add_loop_test(tcase, a_malformed_frame, 0, DAMAGES);
 	tcase_add_loop_test(tcase, a_wrong_answer_to_an_ack, 0, 2);
 	tcase_add_loop_test(tcase, a_bad_beginning, 0, FIRSTS);
 	tcase_add_loop_test(tcase, a_bad_return, 0, FIRSTS);
+	tcase_add_loop_test(tcase, a_daemon_that_closes_at_once, 0, 2);
 	return tcase;
 }
 
