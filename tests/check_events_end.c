@@ -392,6 +392,46 @@ START_TEST(several)
 }
 END_TEST
 
+/* Ends the connections to the public socket that this process has, as a fault would. */
+static void break_connections(void)
+{
+	struct sockaddr_un addr;
+	socklen_t len;
+
+	for (int fd = 3; fd < 1024; fd++) {
+		len = sizeof(addr);
+		if (getpeername(fd, (struct sockaddr *)&addr, &len) == 0 &&
+		    len > sizeof(addr.sun_family) && addr.sun_family == AF_UNIX &&
+		    strcmp(addr.sun_path, rngd.socket) == 0)
+			ck_assert_int_eq(shutdown(fd, SHUT_RDWR), 0);
+	}
+}
+
+/* It is back under its name: not two of them owe. */
+START_TEST(broken_and_back)
+{
+	struct rngclient *client = open_at("", LONG_MS);
+	uint64_t generation;
+
+	subscribe(client);
+	generation = bump();
+	must_come(client, generation);
+	for (int i = 0; i < 3; i++) {
+		break_connections();
+		must_list("subscribers", 0);
+		check_owes_one(generation - 1);
+		ck_assert_str_eq(line_of(list(NULL), "owes.1.connected"), "false");
+		tend_until(client, "subscribers", 1);
+		check_owes_one(generation - 1);
+		ck_assert_str_eq(line_of(list(NULL), "owes.1.connected"), "true");
+	}
+	ck_assert_int_eq(rngclient_event_ack(client, generation), 0);
+	tend_until(client, "owing", 0);
+	rngclient_close(client);
+	must_list("subscribers", 0);
+}
+END_TEST
+
 /* ---- the daemon ends ---- */
 
 /* Starts a daemon in place of one that was killed. Its start may be a clone that nobody saw. */
@@ -545,10 +585,10 @@ START_TEST(left_as_it_happened)
 {
 	uint8_t bytes[RNGCLIENT_BUMP_MIN_BYTES] = {(uint8_t)_i};
 	struct rngclient *client = open_at("", LONG_MS);
-	int fd = connect_to(RNGCLIENT_CONTROL_SUFFIX), again_fd;
+	int fd = connect_to(RNGCLIENT_CONTROL_SUFFIX);
 	struct wire_reply reply;
 
-	again_fd = subscribe(client);
+	subscribe(client);
 	must_list("subscribers", 1);
 	kill(rngd.pid, SIGSTOP);
 	ck_assert_int_eq(waitpid(rngd.pid, NULL, WUNTRACED), rngd.pid);
@@ -563,7 +603,6 @@ START_TEST(left_as_it_happened)
 	close(fd);
 	must_list("subscribers", 0);
 	ck_assert_uint_eq(listed("owing"), 0);
-	(void)again_fd;
 }
 END_TEST
 
@@ -705,6 +744,7 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tcase, told_and_acknowledged, 0, 2);
 	tcase_add_test(tcase, coalesced);
 	tcase_add_test(tcase, several);
+	tcase_add_test(tcase, broken_and_back);
 	tcase_add_test(tcase, killed_and_back);
 	tcase_add_loop_test(tcase, acknowledged_meanwhile, 0, 2);
 	tcase_add_test(tcase, missed_meanwhile);
