@@ -244,14 +244,12 @@ static void conn_wait(struct conn *conn)
 static int conn_subscribe(struct conn *conn, const struct batch *batch)
 {
 	struct conn_shared *shared = conn->shared;
-	const struct events_peer peer = {
-	    .conn = conn,
-	    .uid = conn->user->uid,
-	    .pid = conn->pid,
-	    .privileged = conn->privileged,
-	    .version = batch->subscribe_version,
-	    .tag = batch->subscribe_tag,
-	};
+	const struct events_peer peer = {.conn = conn,
+					 .uid = conn->user->uid,
+					 .pid = conn->pid,
+					 .privileged = conn->privileged,
+					 .version = batch->subscribe_version,
+					 .tag = batch->subscribe_tag};
 
 	conn->subscriber = events_subscribe(shared->events, &peer, batch->subscribe,
 					    shared->reseed->epoch->generation, clock_now_ms());
