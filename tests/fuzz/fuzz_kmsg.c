@@ -38,6 +38,7 @@ static struct {
 	bool no_flags;
 	unsigned reads;   /* in this pass */
 	unsigned signals; /* EINTR that are still to come */
+	bool had_signals;
 	int closes;
 } log_of;
 
@@ -112,8 +113,10 @@ static ssize_t give_error(void)
 	uint8_t which = fuzz_u8(log_of.input);
 	int error = errors[which % (sizeof(errors) / sizeof(errors[0]))];
 
-	if (which == MANY_SIGNALS)
+	if (which == MANY_SIGNALS && !log_of.had_signals) {
+		log_of.had_signals = true; /* they take their time */
 		log_of.signals = LOOK_READS;
+	}
 	if (error == EPIPE || error == EINVAL) {
 		log_of.lost = true;
 		log_of.placed = false;

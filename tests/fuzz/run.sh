@@ -37,7 +37,7 @@ recipe() {
 			proto/wire.c'
 		also='host/secmem.c daemon/quota.c daemon/deadline.c daemon/unread.c daemon/text.c proto/epoch_page.c'
 		calls='recvmsg send sendmsg close clock_gettime'
-		longest=9000
+		longest=4500
 		;;
 	client)
 		files='client/rngclient.c client/errand.c client/session.c client/guard.c client/page.c
@@ -45,6 +45,7 @@ recipe() {
 		also='client/events.c client/subscription.c client/feed.c client/ledger.c client/shelf.c'
 		calls='socket setsockopt connect shutdown fstat fstatfs fcntl mmap munmap madvise getpid close send
 			recvmsg ppoll clock_gettime clock_nanosleep'
+		longest=2048
 		;;
 	events)
 		files='client/events.c client/subscription.c client/feed.c client/ledger.c client/shelf.c'
