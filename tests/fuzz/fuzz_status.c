@@ -147,7 +147,7 @@ static bool is_name(const char *at, size_t len)
 	bool first = true;
 
 	for (size_t i = 0; i < len; i++) {
-		if (first ? !is_letter(at[i])
+		if (first ? !(is_letter(at[i]) || (i > 0 && is_digit(at[i])))
 			  : !(is_letter(at[i]) || is_digit(at[i]) || at[i] == '_' || at[i] == '.'))
 			return false;
 		first = at[i] == '.';
