@@ -21,7 +21,10 @@ struct support_rngd {
 	char log[96];
 };
 
-/* Starts $DAEMON_BUILD/rngd (or $BUILD, or build/) with the options given (NULL-ended, or NULL). */
+/*
+ * Starts $DAEMON_BUILD/rngd (or $BUILD, or build/), deaf to the kernel's log, with the options
+ * given (NULL-ended, or NULL).
+ */
 void support_start(struct support_rngd *rngd, const char *const *options);
 
 /* Starts it again on the same socket after support_kill() or support_stop(). */

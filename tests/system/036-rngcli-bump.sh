@@ -9,7 +9,7 @@ chmod 755 "$PLACE"
 SOCK=$PLACE/rngd.sock # the page and the control socket lie beside it
 head -c 16 /dev/urandom >"$PLACE/vmgenid"
 
-start_rngd --vmgenid "$PLACE/vmgenid"
+start_rngd --kmsg "$PLACE/no-log" --vmgenid "$PLACE/vmgenid"
 cli() {
 	timeout 20 "$RNGCLI" --socket "$SOCK" "$@"
 }

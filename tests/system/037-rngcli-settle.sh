@@ -4,7 +4,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 SUBSCRIBER=$BUILD/tests/subscriber
 
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 cli() {
 	timeout 60 "$RNGCLI" --socket "$SOCK" "$@"
 }
@@ -150,7 +150,7 @@ fi
 
 # ---------------------------------------------------------------- more than a list has
 stop_rngd # which forgets the dead
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 subscribe one
 tell one crowd
 heard one '^crowded$'
@@ -163,7 +163,7 @@ end one
 # Seven of the dead do not fit into the list, and nobody can say that they are.
 unsettled 'connected|ended'
 stop_rngd
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 settles
 
 # ---------------------------------------------------------------- a clone that is awaited
@@ -187,7 +187,7 @@ tell one done
 settles
 stop_rngd
 heard one '^closed$'
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 tell one connect
 settles
 # One that owes, and is not back yet: the new daemon does not know of it.
@@ -195,7 +195,7 @@ bump
 heard one "^event $generation$"
 stop_rngd
 before=$(date +%s%N)
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 cli settle -t 0.4 >/dev/null 2>"$TMP/err"
 status=$?
 if [ $((($(date +%s%N) - before) / 1000000)) -lt 2500 ]; then

@@ -4,7 +4,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 cli() {
 	timeout 60 "$RNGCLI" --socket "$SOCK" "$@"
 }
@@ -88,13 +88,13 @@ grep -q 'cannot write standard output' "$TMP/err" || fail "/dev/full: $(cat "$TM
 # Over a restart of the daemon, a clone in between and one after.
 watch
 stop_rngd
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 bump
 wait_for 20 grep -q " $generation host " "$TMP/out" || fail "the restart lost generation $generation: $(cat "$TMP/out" "$TMP/err")"
 settles
 kill -KILL "$RNGD_PID"
 wait "$RNGD_PID" 2>/dev/null
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 bump
 wait_for 20 grep -q " $generation host " "$TMP/out" || fail "the crash lost generation $generation: $(cat "$TMP/out" "$TMP/err")"
 settles
@@ -208,7 +208,7 @@ watch --exec 'echo $RNGD_EVENT_GENERATION; while [ ! -e "$PLACE/go" ]; do sleep 
 bump
 wait_for 20 lines out 1 || fail "the command does not run"
 stop_rngd
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 wait_for 20 eval '[ "$(status_value events.subscribers)" -eq 1 ]' || fail "it did not come back"
 owed
 touch "$PLACE/go"

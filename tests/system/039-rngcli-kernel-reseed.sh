@@ -3,7 +3,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 cli() {
 	timeout 60 "$RNGCLI" --socket "$SOCK" "$@"
 }
@@ -77,7 +77,7 @@ cli kernel-reseed --no-daemon --stdin <"$TMP/seed" >"$TMP/stdout" 2>"$TMP/err"
 status=$?
 grep -q CAP_SYS_ADMIN "$TMP/err" && skip "this root has no CAP_SYS_ADMIN; contribute and what is refused passed"
 [ $status -eq 0 ] || fail "kernel-reseed --no-daemon --stdin: status $status: $(cat "$TMP/err")"
-start_rngd
+start_rngd --kmsg "$TMP/no-log"
 # moved BYTES [OPTION...]
 moved() {
 	local bytes=$1 before after
