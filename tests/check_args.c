@@ -79,6 +79,9 @@ START_TEST(numbers)
 }
 END_TEST
 
+/* getopt_long() takes words that may be written to; options point into them. */
+static char words_copy[8][32];
+
 /* Up to six words. */
 static enum args_result parse(struct rngcli_options *options, struct args_given *given,
 			      const char *const words[])
@@ -87,7 +90,7 @@ static enum args_result parse(struct rngcli_options *options, struct args_given 
 	int argc = 1;
 
 	for (; words[argc - 1]; argc++)
-		argv[argc] = strdup(words[argc - 1]);
+		argv[argc] = strcpy(words_copy[argc], words[argc - 1]);
 	*options = (struct rngcli_options){.socket_path = "default"};
 	*given = (struct args_given){.letter = {false}};
 	errors = 0;
