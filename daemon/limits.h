@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 /*
- * As many connections as there are descriptors, but no more than this: one costs some 300 bytes, and
- * a hostile one 21 kB of ours and 37 kB of the kernel's (unread.h), so that all of them at their worst
- * stay below 1.2 GB, and those of one user id below 270 MB. Measured with 15360 and 4096 that ask and
- * do not read: 654 and 168 MB.
+ * As many connections as there are descriptors, but no more than this: one costs some 300 bytes,
+ * and a hostile one 21 kB of ours and 37 kB of the kernel's (unread.h), so that all of them at
+ * their worst stay below 1.2 GB, and those of one user id below 270 MB. Measured with 15360 and
+ * 4096 that ask and do not read: 654 and 168 MB.
  */
 #define LIMITS_CONNECTIONS 16384u
 
