@@ -108,7 +108,8 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 	daemon/loop.o daemon/events.o daemon/parting.o daemon/announce.o daemon/text.o
 CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/shelf.o \
 	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
-	client/transport.o client/turn.o proto/wire.o proto/epoch_page.o host/vdso.o
+	client/transport.o client/turn.o client/local.o client/local_thread.o client/local_seed.o client/statepage.o \
+	client/draw.o proto/wire.o proto/epoch_page.o host/vdso.o host/cpu.o $(CRYPTO_OBJS)
 # host/vdso: rngcli asks the kernel, not the daemon, whether the kernel reseeded.
 CLI_OBJS = client/rngcli.o client/args.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o \
 	client/cmd_watch.o client/cmd_kernel.o client/control.o client/seed.o client/settle.o client/owes.o \
@@ -173,7 +174,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
-	check_size check_rngclient check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
+	check_size check_local check_rngclient check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
 	check_events check_text check_args check_owes
@@ -185,7 +186,7 @@ CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
 DAEMON_PARTS = $(DAEMON_OBJS) $(SECCOMP_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)
 
 # Tests link the daemon's own objects; what a test does not use costs nothing.
-$(UNIT_BINS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_PARTS)) $(LIB_A)
+$(filter-out $(B)/tests/check_local,$(UNIT_BINS)): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_PARTS)) $(LIB_A)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ $(CHECK_LIBS) $(DAEMON_LIBS) $(LDFLAGS)
@@ -193,6 +194,13 @@ $(UNIT_BINS): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_P
 # Sources that answer as a test wants, put there by the linker: the product has no switch for it.
 $(B)/tests/check_entropy: override LDFLAGS += \
 	-Wl,--wrap=cpu_has_rdseed,--wrap=cpu_has_rdrand,--wrap=cpu_rdseed64,--wrap=cpu_rdrand64
+
+# Without the library: this one's seeds are the test's own.
+LOCAL_OBJS = client/local.o client/local_thread.o client/draw.o client/statepage.o client/transport.o client/turn.o
+$(B)/tests/check_local: $(call obj,tests/check_local.o $(LOCAL_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS))
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -Wl,--wrap=cpu_has_rdrand,--wrap=cpu_rdrand64,--wrap=rng_fill -o $@ $^ $(CHECK_LIBS) $(LDFLAGS)
 
 $(B)/tests/check_size: $(O)/client/size.o
 $(B)/tests/check_show: $(call obj,client/show.o client/lines.o client/fields.o client/size.o)
@@ -223,7 +231,7 @@ tests: all examples $(UNIT_BINS) $(TEST_TOOLS)
 
 # The same tree with what newer kernels give refused: locked memory instead of memfd_secret, no
 # MADV_WIPEONFORK, no SO_PASSRIGHTS, no vDSO; and the unit tests that see the difference.
-FALLBACK_TESTS = check_secmem check_rngclient check_rngclient_clone check_protocol check_memory
+FALLBACK_TESTS = check_secmem check_local check_rngclient check_rngclient_clone check_protocol check_memory
 FALLBACK_BINS = $(addprefix $(BUILD)/fallback/tests/,$(FALLBACK_TESTS))
 
 # A daemon whose known answer is wrong, which must not start: one object is another.
@@ -359,6 +367,7 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	ln -sf $(LIB_SONAME) $(DESTDIR)$(LIBDIR)/librngclient.so
 	install -D -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/librngclient.a
 	install -D -m 644 client/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient.h
+	install -D -m 644 client/rngclient_local.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h
 	install -D -m 644 doc/rngd.8 $(DESTDIR)$(MANDIR)/man8/rngd.8
 	install -D -m 644 doc/rngcli.1 $(DESTDIR)$(MANDIR)/man1/rngcli.1
 	$(GENERATED) client/librngclient.pc.in > $(B)/installed/librngclient.pc
@@ -381,7 +390,7 @@ endif
 uninstall: ## remove what install put there (the user rngd stays)
 	rm -f $(DESTDIR)$(LIBEXECDIR)/rngd $(DESTDIR)$(BINDIR)/rngcli \
 		$(DESTDIR)$(LIBDIR)/$(LIB_SONAME) $(DESTDIR)$(LIBDIR)/librngclient.so \
-		$(DESTDIR)$(LIBDIR)/librngclient.a $(DESTDIR)$(INCLUDEDIR)/rngclient.h \
+		$(DESTDIR)$(LIBDIR)/librngclient.a $(DESTDIR)$(INCLUDEDIR)/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h \
 		$(DESTDIR)$(MANDIR)/man8/rngd.8 $(DESTDIR)$(MANDIR)/man1/rngcli.1 \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \
 		$(DESTDIR)$(UNITDIR)/rngd.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket \

@@ -22,6 +22,7 @@ umask 022
 
 # ---------------------------------------------------------------- files and modes
 expected='644 usr/include/rngclient.h
+644 usr/include/rngclient_local.h
 644 usr/lib/librngclient.a
 644 usr/lib/librngclient.so.0
 644 usr/lib/pkgconfig/librngclient.pc
@@ -77,7 +78,7 @@ readelf -dW "$cli" | grep -q 'NEEDED.*\[librngclient\.so\.0\]' || fail "rngcli d
 needed=$(readelf -dW "$shared" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p')
 [ "$needed" = libc.so.6 ] || fail "the library needs more than libc: $needed"
 others=$(nm -D --defined-only "$shared" |
-	grep -vE ' T rngclient_[a-z_]+@@RNGCLIENT_0$| A RNGCLIENT_0$')
+	grep -vE ' T rngclient_[a-z0-9_]+@@RNGCLIENT_0$| A RNGCLIENT_0$')
 [ -z "$others" ] || fail "the library exports $others"
 nm -D --defined-only "$shared" | grep -q ' T rngclient_get@@' || fail "the library exports no rngclient_get"
 
@@ -90,6 +91,7 @@ start_rngd
 
 cat >"$TMP/use.c" <<'C'
 #include <rngclient.h>
+#include <rngclient_local.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -114,7 +116,7 @@ version=$(env -u LD_LIBRARY_PATH "$TMP/use-static" "$SOCK") ||
 	fail "a program with the archive does not work"
 if command -v c++ >/dev/null; then
 	# shellcheck disable=SC2086
-	echo '#include <rngclient.h>' | c++ -x c++ -fsyntax-only $strict -I"$root/usr/include" - ||
+	printf '#include <%s>\n' rngclient.h rngclient_local.h | c++ -x c++ -fsyntax-only $strict -I"$root/usr/include" - ||
 		fail "the header is not C++"
 fi
 if command -v pkg-config >/dev/null; then
