@@ -174,7 +174,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
-	check_size check_local check_rngclient check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
+	check_size check_local_daemon check_local check_rngclient check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
 	check_events check_text check_args check_owes
@@ -231,7 +231,7 @@ tests: all examples $(UNIT_BINS) $(TEST_TOOLS)
 
 # The same tree with what newer kernels give refused: locked memory instead of memfd_secret, no
 # MADV_WIPEONFORK, no SO_PASSRIGHTS, no vDSO; and the unit tests that see the difference.
-FALLBACK_TESTS = check_secmem check_local check_rngclient check_rngclient_clone check_protocol check_memory
+FALLBACK_TESTS = check_secmem check_local check_local_daemon check_rngclient check_rngclient_clone check_protocol check_memory
 FALLBACK_BINS = $(addprefix $(BUILD)/fallback/tests/,$(FALLBACK_TESTS))
 
 # A daemon whose known answer is wrong, which must not start: one object is another.
@@ -253,7 +253,7 @@ variants: $(B)/badvector/rngd
 # counted by one above it has that in its flags too.)
 JOBS = $(if $(filter -j% --jobs% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: check check-now check-asan check-ubsan check-tsan check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
+.PHONY: check check-now check-asan check-ubsan check-tsan check-forks check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
 	+@$(MAKE) --no-print-directory $(JOBS) check-now
@@ -277,9 +277,14 @@ check-tsan: ## the library's thread tests under ThreadSanitizer
 	+$(Q)$(MAKE) --no-print-directory $(JOBS) all
 	+$(Q)$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/tsan SAN=thread \
 		$(BUILD)/tsan/tests/check_rngclient $(BUILD)/tsan/tests/check_rngclient_clone \
-		$(BUILD)/tsan/tests/check_rngclient_events $(BUILD)/tsan/tests/check_epoch_page
+		$(BUILD)/tsan/tests/check_rngclient_events $(BUILD)/tsan/tests/check_epoch_page \
+		$(BUILD)/tsan/tests/check_local $(BUILD)/tsan/tests/check_local_daemon
 	@BUILD=$(BUILD)/tsan DAEMON_BUILD=$(B) SAN=thread ONLY_UNITS=1 bash tests/run.sh \
-		check_rngclient check_rngclient_clone check_rngclient_events check_epoch_page
+		check_rngclient check_rngclient_clone check_rngclient_events check_epoch_page check_local check_local_daemon
+
+check-forks: tests ## the local generator's tests in their long form: 10^6 forks, 10^5 clones (hours)
+	RNGD_LONG=1 $(B)/tests/check_local
+	RNGD_LONG=1 BUILD=$(B) $(B)/tests/check_local_daemon
 
 LOAD_SECONDS ?= 60
 check-load: all $(TEST_TOOLS) ## 64 clients for 60 s (LOAD_SECONDS=), random ones killed
