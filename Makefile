@@ -174,7 +174,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
-	check_size check_local_daemon check_local check_rngclient check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
+	check_size check_local_seed check_local_daemon check_local check_rngclient check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
 	check_events check_text check_args check_owes
@@ -186,7 +186,7 @@ CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
 DAEMON_PARTS = $(DAEMON_OBJS) $(SECCOMP_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)
 
 # Tests link the daemon's own objects; what a test does not use costs nothing.
-$(filter-out $(B)/tests/check_local,$(UNIT_BINS)): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_PARTS)) $(LIB_A)
+$(filter-out $(B)/tests/check_local $(B)/tests/check_local_seed,$(UNIT_BINS)): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_PARTS)) $(LIB_A)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ $(CHECK_LIBS) $(DAEMON_LIBS) $(LDFLAGS)
@@ -201,6 +201,12 @@ $(B)/tests/check_local: $(call obj,tests/check_local.o $(LOCAL_OBJS) $(CRYPTO_OB
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -Wl,--wrap=cpu_has_rdrand,--wrap=cpu_rdrand64,--wrap=rng_fill -o $@ $^ $(CHECK_LIBS) $(LDFLAGS)
+
+# The library in its parts, so that the linker can answer in the daemon's and the kernel's place.
+$(B)/tests/check_local_seed: $(call obj,tests/check_local_seed.o $(CLIENT_OBJS))
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -Wl,--wrap=errand_run,--wrap=getrandom -o $@ $^ $(CHECK_LIBS) $(LDFLAGS)
 
 $(B)/tests/check_size: $(O)/client/size.o
 $(B)/tests/check_show: $(call obj,client/show.o client/lines.o client/fields.o client/size.o)
@@ -330,10 +336,10 @@ cross-objects: $(LIB_A) $(LIB_SO) $(B)/rngcli $(call obj,daemon/main.o $(DAEMON_
 .PHONY: bench
 bench: ## compare speed with peers in the same run; prints ratios
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH)
-	+@$(MAKE) --no-print-directory $(B)/tests/bench/bench
-	$(B)/tests/bench/bench
+	+@$(MAKE) --no-print-directory $(B)/rngd $(B)/tests/bench/bench
+	BUILD=$(B) $(B)/tests/bench/bench
 
-$(B)/tests/bench/bench: $(call obj,tests/bench/bench.o $(CRYPTO_OBJS) $(HOST_OBJS))
+$(B)/tests/bench/bench: $(call obj,tests/bench/bench.o $(CRYPTO_OBJS) $(HOST_OBJS)) $(LIB_A)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ $(OPENSSL_LIBS) $(LDFLAGS)
