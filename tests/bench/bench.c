@@ -12,17 +12,22 @@
  */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "client/rngclient_local.h"
 #include "crypto/chacha20.h"
 #include "host/cpu.h"
+#include "host/vdso.h"
 
 #define ROUNDS         15 /* odd, so that the median is one of them */
 #define ROUND_NS       2000000.0
@@ -189,6 +194,135 @@ static const size_t chacha_sizes[] = {64, 128, 256, 512, 1024, 16384, 65536, 262
 	.begin = chacha_begin, .ours = chacha_ours, .theirs = chacha_theirs, .same = chacha_same, \
 	.end = chacha_end, .size_bytes = chacha_sizes
 
+/* ---------------------------------- the local generator and the kernel's */
+
+#define LOCAL_BYTES_MAX (1u << 20)
+#define LOCAL_WAIT_MS   5000
+
+typedef ssize_t vdso_getrandom_fn(void *buf, size_t len, unsigned int flags, void *state,
+				  size_t state_bytes);
+
+static struct {
+	struct rngclient_local *local; /* NULL: the thread's own */
+	struct vdso vdso;
+	vdso_getrandom_fn *vdso_getrandom;
+	pid_t rngd;
+	char dir[32];
+	int failed;
+	uint8_t out[LOCAL_BYTES_MAX];
+} draw;
+
+/* The daemon of the same build, on a socket of its own. */
+static int start_rngd(char *socket_path, size_t size)
+{
+	const char *build = getenv("BUILD");
+	char rngd[256];
+
+	snprintf(rngd, sizeof(rngd), "%s/rngd", build ? build : "build");
+	strcpy(draw.dir, "/dev/shm/bench.XXXXXX"); /* an epoch page needs a tmpfs */
+	if (!mkdtemp(draw.dir) || chmod(draw.dir, 0755) < 0)
+		return -1;
+	snprintf(socket_path, size, "%s/sock", draw.dir);
+	draw.rngd = fork();
+	if (draw.rngd == 0) {
+		char *argv[] = {rngd, (char[]){"--socket"}, socket_path, NULL};
+
+		if (!freopen("/dev/null", "w", stderr))
+			_exit(127);
+		execv(rngd, argv);
+		_exit(127);
+	}
+	return draw.rngd < 0 ? -1 : 0;
+}
+
+static int local_begin(const struct bench_group *group)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	bool own = strcmp(group->arg, "thread") == 0;
+	char path[64];
+	int err = -1;
+
+	if (start_rngd(path, sizeof(path)))
+		return -1;
+	for (int ms = 0; err && ms < LOCAL_WAIT_MS; ms += 10) {
+		err = own ? rngclient_local_open_thread(path, 0, 0)
+			  : rngclient_local_open(&draw.local, path, 0, 0);
+		if (err)
+			nanosleep(&pause, NULL);
+	}
+	if (vdso_init(&draw.vdso) == 0)
+		memcpy(&draw.vdso_getrandom, &draw.vdso.call, sizeof(draw.vdso_getrandom));
+	return err;
+}
+
+static void local_end(void)
+{
+	static const char *const files[] = {"sock",      "sock.control",      "sock.epoch",
+					    "sock.lock", "sock.control.lock", "sock.epoch.lock"};
+	char path[64];
+
+	rngclient_local_close(draw.local);
+	if (draw.rngd > 0 && kill(draw.rngd, SIGTERM) == 0)
+		waitpid(draw.rngd, NULL, 0);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", draw.dir, files[i]);
+		unlink(path);
+	}
+	rmdir(draw.dir);
+	vdso_deinit(&draw.vdso);
+}
+
+static void local_u32(size_t size_bytes)
+{
+	uint32_t number;
+
+	(void)size_bytes;
+	draw.failed |= rngclient_local_u32(draw.local, &number);
+}
+
+static void local_bytes(size_t size_bytes)
+{
+	draw.failed |= rngclient_local_bytes(draw.local, draw.out, size_bytes);
+}
+
+static void system_getrandom(size_t size_bytes)
+{
+	draw.failed |= getrandom(draw.out, size_bytes, 0) != (ssize_t)size_bytes;
+}
+
+static void vdso_getrandom(size_t size_bytes)
+{
+	draw.failed |= draw.vdso_getrandom(draw.out, size_bytes, 0, draw.vdso.state, 144) !=
+		       (ssize_t)size_bytes;
+}
+
+/* No bytes to compare; but both must give some. */
+static int local_works(size_t size_bytes)
+{
+	local_bytes(size_bytes);
+	system_getrandom(size_bytes);
+	return draw.failed;
+}
+
+static bool has_vdso(void)
+{
+	struct vdso vdso;
+	int err = vdso_init(&vdso);
+
+	vdso_deinit(&vdso);
+	return err == 0;
+}
+
+static bool has_no_avx512(void)
+{
+	return !cpu_has_avx512();
+}
+
+static const size_t number_size[] = {4, 0};
+static const size_t local_sizes[] = {16, 32, 64, 256, 1024, 4096, 65536, LOCAL_BYTES_MAX, 0};
+
+#define LOCAL_FUNCTIONS .begin = local_begin, .same = local_works, .end = local_end
+
 static const struct bench_group groups[] = {
 #if defined(__x86_64__)
     {.name = "chacha20-avx512",
@@ -228,6 +362,66 @@ static const struct bench_group groups[] = {
      .arg = "portable",
      CHACHA_FUNCTIONS},
 #endif
+    {.name = "local-u32",
+     .title = "Local generator, u32 with a handle: peer getrandom(2)",
+     .usable = always,
+     .arg = "handle",
+     .ours = local_u32,
+     .theirs = system_getrandom,
+     .size_bytes = number_size,
+     .target_bytes = 4,
+     .target = 60,
+     LOCAL_FUNCTIONS},
+    {.name = "local-u32-vdso",
+     .title = "Local generator, u32 with a handle: peer the vDSO's getrandom",
+     .usable = has_vdso,
+     .arg = "handle",
+     .ours = local_u32,
+     .theirs = vdso_getrandom,
+     .size_bytes = number_size,
+     .target_bytes = 4,
+     .target = 3,
+     LOCAL_FUNCTIONS},
+    {.name = "local-thread-vdso",
+     .title = "Local generator, u32 of the thread's own: peer the vDSO's getrandom",
+     .usable = has_vdso,
+     .arg = "thread",
+     .ours = local_u32,
+     .theirs = vdso_getrandom,
+     .size_bytes = number_size,
+     .target_bytes = 4,
+     .target = 2,
+     LOCAL_FUNCTIONS},
+    {.name = "local-bytes-vdso",
+     .title = "Local generator, bytes with a handle: peer the vDSO's getrandom",
+     .usable = has_vdso,
+     .arg = "handle",
+     .ours = local_bytes,
+     .theirs = vdso_getrandom,
+     .size_bytes = local_sizes,
+     .target_bytes = 32,
+     .target = 3,
+     LOCAL_FUNCTIONS},
+    {.name = "local-bytes",
+     .title = "Local generator, bytes with a handle, AVX2: peer getrandom(2)",
+     .usable = has_no_avx512,
+     .arg = "handle",
+     .ours = local_bytes,
+     .theirs = system_getrandom,
+     .size_bytes = local_sizes,
+     .target_bytes = LOCAL_BYTES_MAX,
+     .target = 4,
+     LOCAL_FUNCTIONS},
+    {.name = "local-bytes-avx512",
+     .title = "Local generator, bytes with a handle, AVX-512: peer getrandom(2)",
+     .usable = cpu_has_avx512,
+     .arg = "handle",
+     .ours = local_bytes,
+     .theirs = system_getrandom,
+     .size_bytes = local_sizes,
+     .target_bytes = LOCAL_BYTES_MAX,
+     .target = 6,
+     LOCAL_FUNCTIONS},
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
