@@ -49,11 +49,11 @@ struct local_state {
 };
 
 struct rngclient_local {
-	uintptr_t in_use;      /* which thread is inside of a call; 0: none. Signals see it too */
-	size_t left_bytes;     /* of the batch, at its end; 0 also when there is no state */
-	size_t aside_bytes;    /* the same, out of reach of a draw that does not count */
-	uint64_t marker;       /* what the page must show; never 0 */
-	uint32_t rekeys;       /* what local_rekeys must be */
+	uintptr_t in_use;   /* which thread is inside of a call; 0: none. Signals see it too */
+	size_t left_bytes;  /* of the batch, at its end; 0 also when there is no state */
+	size_t aside_bytes; /* the same, out of reach of a draw that does not count */
+	uint64_t marker;    /* what the page must show; never 0 */
+	uint32_t rekeys;    /* what local_rekeys must be */
 	struct local_seed_mark mark; /* look_again is NULL while there is no state */
 	struct statepage page;
 	struct local_seed seed;

@@ -47,8 +47,8 @@ int local_seed_kernel(void *buf, size_t len)
 	return 0;
 }
 
-int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES], struct local_seed_mark *mark,
-	      int64_t deadline_ns)
+int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
+		    struct local_seed_mark *mark, int64_t deadline_ns)
 {
 	uint8_t daemon[LOCAL_SEED_BYTES] = {0}, kernel[LOCAL_SEED_BYTES] = {0};
 	const struct errand errand = {
@@ -67,7 +67,8 @@ int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES], stru
 	if (!err) {
 		local_seed_mix(key, daemon, kernel);
 		/* Read before the daemon's last look: whatever moves after that is a difference. */
-		*mark = (struct local_seed_mark){&guard->page.map->look_again, guard->agreed.look_again};
+		*mark = (struct local_seed_mark){&guard->page.map->look_again,
+						 guard->agreed.look_again};
 	} else {
 		explicit_bzero(key, LOCAL_SEED_BYTES);
 	}

@@ -38,8 +38,8 @@ int local_seed_connect(struct local_seed *seed, int timeout_ms);
  * is set on success; what it pointed to before may be gone either way. 0; -ENODATA: the daemon
  * publishes no page; or an error of rngclient_get(), by the deadline (transport_deadline()).
  */
-int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES], struct local_seed_mark *mark,
-	      int64_t deadline_ns);
+int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
+		    struct local_seed_mark *mark, int64_t deadline_ns);
 
 /*
  * May what was made of the last seed still be used? No system call, but two of the vDSO's. false:
@@ -60,8 +60,9 @@ bool local_seed_is_forked(const struct local_seed *seed);
 void local_seed_deinit(struct local_seed *seed);
 
 /* key = daemon XOR kernel. */
-static inline void local_seed_mix(uint8_t key[LOCAL_SEED_BYTES], const uint8_t daemon[LOCAL_SEED_BYTES],
-			    const uint8_t kernel[LOCAL_SEED_BYTES])
+static inline void local_seed_mix(uint8_t key[LOCAL_SEED_BYTES],
+				  const uint8_t daemon[LOCAL_SEED_BYTES],
+				  const uint8_t kernel[LOCAL_SEED_BYTES])
 {
 	for (size_t i = 0; i < LOCAL_SEED_BYTES; i++)
 		key[i] = daemon[i] ^ kernel[i];

@@ -96,8 +96,8 @@ int local_seed_connect(struct local_seed *seed, int timeout_ms)
 	return 0;
 }
 
-int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES], struct local_seed_mark *mark,
-	      int64_t deadline_ns)
+int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
+		    struct local_seed_mark *mark, int64_t deadline_ns)
 {
 	(void)seed;
 	(void)deadline_ns;
@@ -105,7 +105,7 @@ int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES], stru
 	if (world->err)
 		return world->err;
 	*mark = (struct local_seed_mark){&world->look_again,
-				   __atomic_load_n(&world->look_again, __ATOMIC_ACQUIRE)};
+					 __atomic_load_n(&world->look_again, __ATOMIC_ACQUIRE)};
 	last_kernel = world->kernel;
 	last_pid = getpid();
 	last_seed = ++world->taken;
@@ -282,7 +282,8 @@ END_TEST
 /* Each half of a seed, each bit of it, and the nonce decide. */
 START_TEST(local_seed_matters)
 {
-	uint8_t daemon[LOCAL_SEED_BYTES] = {0}, kernel[LOCAL_SEED_BYTES] = {0}, key[LOCAL_SEED_BYTES], out[2][32];
+	uint8_t daemon[LOCAL_SEED_BYTES] = {0}, kernel[LOCAL_SEED_BYTES] = {0},
+		key[LOCAL_SEED_BYTES], out[2][32];
 	struct rng rng;
 
 	for (size_t bit = 0; bit < 8 * LOCAL_SEED_BYTES; bit++) {
