@@ -98,8 +98,7 @@ static int conn_read(struct conn *conn, size_t *in_bytes)
 	n = recvmsg(conn->fd, &msg, MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
-	/* Passed descriptors are dropped, there being no room for them, and so is who passed them.
-	 */
+	/* Passed descriptors find no room and are dropped; so is who passed them. */
 	if (n == 0 || (msg.msg_flags & MSG_CTRUNC))
 		return -ECONNRESET;
 	*in_bytes += (size_t)n;
@@ -152,6 +151,7 @@ static int conn_send(struct conn *conn, struct batch *batch, size_t *sent_bytes)
 			n = 0;
 	}
 	*sent_bytes = (size_t)n;
+	unread_sent(conn, (size_t)n);
 	conn->page_owed = batch->with_page && n == 0;
 	conn->page_asked = batch->page_asked || batch->with_page;
 	batch_sent(batch, (size_t)n);
@@ -179,11 +179,11 @@ static void conn_watch(struct conn *conn)
 {
 	int events = conn_busy(conn) ? EV_WRITE : EV_READ;
 
-	if (ev_is_active(&conn->watcher) && (conn->watcher.events & (EV_READ | EV_WRITE)) == events)
-		return;
-	ev_io_stop(conn->shared->loop, &conn->watcher);
-	ev_io_set(&conn->watcher, conn->fd, events);
-	ev_io_start(conn->shared->loop, &conn->watcher);
+	if ((conn->watcher.events & (EV_READ | EV_WRITE)) != events) {
+		ev_io_stop(conn->shared->loop, &conn->watcher);
+		ev_io_set(&conn->watcher, conn->fd, events);
+	}
+	ev_io_start(conn->shared->loop, &conn->watcher); /* active already: no matter */
 }
 
 /* What the peer is at. A subscriber may be silent for ever, but it must take its events. */

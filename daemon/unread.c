@@ -15,6 +15,12 @@
 
 #define UNREAD_BURST 64
 
+/*
+ * What a buffer of the kernel's costs beside its data: two heads, and the data's room is the next
+ * power of two (net/core/skbuff.c), which twice the data covers.
+ */
+#define UNREAD_BUFFER_BYTES 1024
+
 /* Bytes of the kernel's memory that the peer has still to read; -1: not to be known. */
 static int64_t unread_bytes(const struct conn *conn)
 {
@@ -153,9 +159,18 @@ void unread_leave(struct unread *unread, struct conn *conn)
 	unread->wide -= !conn->unread.narrow;
 }
 
+void unread_sent(struct conn *conn, size_t bytes)
+{
+	if (conn->unread.narrow && bytes > 0)
+		conn->unread.most_bytes += 2 * (int64_t)bytes + UNREAD_BUFFER_BYTES;
+}
+
 bool unread_holds(struct unread *unread, struct conn *conn)
 {
-	conn->unread.held = conn->unread.narrow && unread_bytes(conn) > UNREAD_HELD_BYTES;
+	/* Asked only when it may be so: small replies need no question each. */
+	if (conn->unread.most_bytes > UNREAD_HELD_BYTES)
+		conn->unread.most_bytes = unread_bytes(conn);
+	conn->unread.held = conn->unread.most_bytes > UNREAD_HELD_BYTES;
 	if (conn->unread.held) {
 		list(unread, conn);
 		watch(unread, conn);

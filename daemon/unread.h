@@ -61,6 +61,7 @@ struct unread {
 /* What is kept of a connection here. */
 struct unread_conn {
 	struct list_link link;
+	int64_t most_bytes; /* of a narrow one no more than so many are unread */
 	bool narrow;
 	bool held;      /* no turn until the peer has read */
 	bool lingering; /* over, but for what the peer has not read */
@@ -78,6 +79,9 @@ void unread_enter(struct unread *unread, struct conn *conn);
 
 /* Before a connection is freed. */
 void unread_leave(struct unread *unread, struct conn *conn);
+
+/* The kernel took so many bytes for its peer, in one call. */
+void unread_sent(struct conn *conn, size_t bytes);
 
 /*
  * Must its turn wait until the peer has read? true: it is held, must not be watched by its owner,
