@@ -47,4 +47,16 @@ static inline void list_append(struct list_link *head, struct list_link *link)
 	head->prev = link;
 }
 
+/* All that is listed in from, to the end of this list; from is empty then. */
+static inline void list_splice(struct list_link *head, struct list_link *from)
+{
+	if (list_empty(from))
+		return;
+	from->next->prev = head->prev;
+	head->prev->next = from->next;
+	from->prev->next = head;
+	head->prev = from->prev;
+	list_init(from);
+}
+
 #endif

@@ -108,6 +108,7 @@ int quota_init(struct quota *quota, const struct quota_limits *limits)
 	quota->limits = *limits;
 	list_init(&quota->gone);
 	list_init(&quota->busy);
+	list_init(&quota->looked);
 	quota->buckets = calloc(QUOTA_BUCKETS, sizeof(struct quota_user *));
 	return quota->buckets ? 0 : -ENOMEM;
 }
@@ -196,13 +197,16 @@ void quota_sweep(struct quota *quota, int64_t now_ms)
 enum quota_turn quota_may(const struct quota *quota, struct quota_user *user, int64_t now_ms,
 			  uint64_t pass)
 {
+	bool full = quota->large_pass == pass && quota->large_bytes >= QUOTA_LARGE_BYTES;
+	enum quota_turn most = full ? QUOTA_SMALL : QUOTA_LARGE;
+
 	if (user->pass == pass && user->pass_cost >= QUOTA_PASS_COST)
 		return QUOTA_NOTHING;
 	if (quota->limits.rate_bytes == 0)
-		return QUOTA_LARGE;
+		return most;
 	refill(quota, user, now_ms);
 	if (user->balance > 0)
-		return QUOTA_LARGE;
+		return most;
 	return user->balance > least_balance(quota) ? QUOTA_SMALL : QUOTA_NOTHING;
 }
 
@@ -216,6 +220,12 @@ void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_byte
 		user->pass_cost = 0;
 	}
 	user->pass_cost += QUOTA_TURN_COST + made_bytes;
+	if (quota->large_pass != pass) {
+		quota->large_pass = pass;
+		quota->large_bytes = 0;
+	}
+	if (made_bytes > QUOTA_SMALL_BYTES)
+		quota->large_bytes += made_bytes;
 	if (quota->limits.rate_bytes == 0)
 		return;
 	refill(quota, user, now_ms);
@@ -284,19 +294,24 @@ static struct list_link *first_ready(const struct quota *quota, struct quota_use
 
 struct list_link *quota_next(struct quota *quota, int64_t now_ms, uint64_t pass, bool all)
 {
+	if (pass != quota->looked_pass || all) {
+		list_splice(&quota->looked, &quota->busy);
+		list_splice(&quota->busy, &quota->looked);
+		quota->looked_pass = pass;
+	}
 	while (!list_empty(&quota->busy)) {
 		struct quota_user *user = LIST_OF(quota->busy.next, struct quota_user, busy);
 		struct list_link *waiter = first_ready(quota, user, now_ms, pass, all);
 
-		if (waiter) {
-			quota_unwait(user, waiter);
-			return waiter;
+		if (!waiter) {
+			list_append(&quota->looked, &user->busy);
+			continue;
 		}
-		/* Looked at before in this pass: so were all behind it. */
-		if (user->looked_pass == pass)
-			return NULL;
-		user->looked_pass = pass;
-		list_append(&quota->busy, &user->busy);
+		/* Behind the others, in the next pass too, where this one has no more room. */
+		if (waiter == user->large.next)
+			list_append(&quota->busy, &user->busy);
+		quota_unwait(user, waiter);
+		return waiter;
 	}
 	return NULL;
 }
@@ -309,12 +324,12 @@ static int64_t rise_ms(const struct quota *quota, int64_t balance, int64_t least
 	return rate == 0 || balance > least ? 0 : (least - balance) / rate + 1;
 }
 
-int64_t quota_next_in_ms(const struct quota *quota, int64_t now_ms)
+/* Of the users listed, the soonest; -1: there is none. */
+static int64_t soonest_ms(const struct quota *quota, const struct list_link *head, int64_t now_ms)
 {
-	const struct list_link *link;
-	int64_t soonest_ms = -1;
+	int64_t soonest = -1;
 
-	for (link = quota->busy.next; link != &quota->busy; link = link->next) {
+	for (const struct list_link *link = head->next; link != head; link = link->next) {
 		const struct quota_user *user = LIST_OF(link, const struct quota_user, busy);
 		int64_t least = list_empty(&user->small) ? 0 : least_balance(quota);
 		int64_t ms = rise_ms(quota, user->balance, least);
@@ -323,10 +338,20 @@ int64_t quota_next_in_ms(const struct quota *quota, int64_t now_ms)
 		ms -= now_ms > user->balanced_ms ? now_ms - user->balanced_ms : 0;
 		if (ms <= 0)
 			return 0;
-		if (soonest_ms < 0 || ms < soonest_ms)
-			soonest_ms = ms;
+		if (soonest < 0 || ms < soonest)
+			soonest = ms;
 	}
-	return soonest_ms;
+	return soonest;
+}
+
+int64_t quota_next_in_ms(const struct quota *quota, int64_t now_ms)
+{
+	int64_t busy_ms = soonest_ms(quota, &quota->busy, now_ms);
+	int64_t looked_ms = soonest_ms(quota, &quota->looked, now_ms);
+
+	if (busy_ms < 0 || looked_ms < 0)
+		return busy_ms < 0 ? looked_ms : busy_ms;
+	return busy_ms < looked_ms ? busy_ms : looked_ms;
 }
 
 /* A bucket as a point in time: what is in it is the time that has not come yet. */

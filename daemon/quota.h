@@ -6,8 +6,11 @@
  * last place is never taken by one who has many. A few places beyond limits.connections are kept
  * for root, and a few more for the control socket.
  *
- * Turns. Two things make one wait; nothing makes one fail.
- *  - The pass: in one pass of the loop the turns of one user id cost at most QUOTA_PASS_COST. The
+ * Turns. Three things make one wait; nothing makes one fail.
+ *  - The large ones: in one pass there is one, or so, of all users together. The next pass begins
+ *    with the next user's. So a small request waits for one large turn at most, however many read
+ *    as much as they can.
+ *  - The share: in one pass of the loop the turns of one user id cost at most QUOTA_PASS_COST. The
  *    others wait for the next pass, behind everybody else's. So how long a peer waits depends on
  *    how many users are busy, and not on how many connections one of them has.
  *  - The rate, where one is set: a bucket for each user id that holds one second's bytes and can
@@ -55,6 +58,12 @@
 #define QUOTA_PASS_COST (512u << 10)
 #define QUOTA_TURN_COST 8192u
 
+/*
+ * No large turn begins in a pass that made so many bytes in large ones. So a pass has one turn of a
+ * whole frame, or some of requests that are only just large.
+ */
+#define QUOTA_LARGE_BYTES (64u << 10)
+
 /* User ids without a connection that are remembered for what they overdrew. */
 #define QUOTA_GONE_MAX 1024u
 
@@ -92,7 +101,7 @@ struct quota_limits {
 struct quota_user {
 	struct quota_user *next;       /* in its bucket */
 	struct list_link gone;         /* in quota.gone while it has no connection */
-	struct list_link busy;         /* in quota.busy while one of its connections waits */
+	struct list_link busy;         /* in quota.busy or .looked while a connection of it waits */
 	struct list_link small, large; /* its connections that wait, first come first served */
 	uid_t uid;
 	uint32_t connections;
@@ -101,7 +110,6 @@ struct quota_user {
 	uint64_t pass;          /* the last in which it had a turn */
 	uint64_t pass_cost;     /* of its turns in that pass */
 	int64_t contributed_ms; /* by then what it contributed is paid for */
-	uint64_t looked_pass;   /* the last in which quota_next() had no more for it */
 	/* Since this entry was made: what STATUS shows of the user. */
 	uint64_t requests; /* answered */
 	uint64_t bytes;    /* random ones that were taken */
@@ -112,7 +120,11 @@ struct quota {
 	struct quota_limits limits;
 	struct quota_user **buckets; /* QUOTA_BUCKETS; by user id */
 	struct list_link gone;       /* longest gone first */
-	struct list_link busy;
+	struct list_link busy;       /* of whom a connection waits; whose turn is next is first */
+	struct list_link looked;     /* of these, those with nothing more in looked_pass */
+	uint64_t looked_pass;
+	uint64_t large_pass;  /* the last with a turn */
+	uint64_t large_bytes; /* of its large turns */
 	uint32_t connections;
 	uint32_t users; /* entries, those gone included */
 	uint32_t gone_count;

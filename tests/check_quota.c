@@ -351,6 +351,42 @@ END_TEST
 
 #define WAITERS 100
 
+/* One large turn in a pass, of all users, one after another; small ones pass by. */
+START_TEST(large_turns_take_turns)
+{
+	struct list_link large[2][3];
+	struct quota_user *users[2];
+
+	start(1000, 500, 0);
+	for (int n = 0; n < 2; n++) {
+		users[n] = entered(ALICE + (uid_t)n, 0);
+		for (int i = 0; i < 3; i++) {
+			list_init(&large[n][i]);
+			quota_wait(&quota, users[n], &large[n][i], true);
+		}
+	}
+	for (uint64_t pass = 1; pass <= 6; pass++) {
+		size_t n = (pass - 1) % 2, i = (pass - 1) / 2;
+
+		ck_assert_ptr_eq(quota_next(&quota, 0, pass, false), &large[n][i]);
+		quota_charge(&quota, users[n], 0, 131072, 0, pass);
+		ck_assert_ptr_null(quota_next(&quota, 0, pass, false));
+		/* Nor one that did not wait, of anybody; but a small one may go. */
+		ck_assert_int_eq(quota_may(&quota, users[0], 0, pass), QUOTA_SMALL);
+		ck_assert_int_eq(quota_may(&quota, users[1], 0, pass), QUOTA_SMALL);
+		quota_charge(&quota, users[1 - n], 52, 52, 0, pass);
+	}
+	ck_assert_int_eq(quota_next_in_ms(&quota, 0), -1);
+	/* Of those just above small there are several; small ones do not count. */
+	for (uint64_t i = 0; i < QUOTA_LARGE_BYTES / 8192; i++) {
+		quota_charge(&quota, users[1], 52, 52, 0, 7);
+		ck_assert_int_eq(quota_may(&quota, users[0], 0, 7), QUOTA_LARGE);
+		quota_charge(&quota, users[0], 0, 8192, 0, 7);
+	}
+	ck_assert_int_eq(quota_may(&quota, users[0], 0, 7), QUOTA_SMALL);
+}
+END_TEST
+
 /* First come, first served; user after user; small ones first; each only as far as it may. */
 START_TEST(order_of_those_who_wait)
 {
@@ -370,7 +406,8 @@ START_TEST(order_of_those_who_wait)
 		quota_wait(&quota, b, &bob[i], true);
 	}
 	ck_assert_int_eq(quota_next_in_ms(&quota, 0), 0);
-	/* In pass 7 alice gets four turns; they are her small ones, in order. */
+	/* Alice's small ones first, in order, as far as her share goes; then bob's, two of 32 kB.
+	 */
 	while ((link = quota_next(&quota, 0, 7, false))) {
 		bool is_bob = link == &bob[0] || link == &bob[1];
 
@@ -379,7 +416,8 @@ START_TEST(order_of_those_who_wait)
 		else
 			ck_assert_ptr_eq(link, &alice[1 + 2 * seen_alice++]);
 		ck_assert(list_empty(link));
-		quota_charge(&quota, is_bob ? b : a, 0, 131072, 0, 7);
+		for (int i = 0; i < (is_bob ? 1 : 16); i++)
+			quota_charge(&quota, is_bob ? b : a, 0, is_bob ? 32768 : 52, 0, 7);
 	}
 	ck_assert_int_eq(seen_alice, 4);
 	ck_assert_int_eq(seen_bob, 2);
@@ -533,6 +571,7 @@ int main(void)
 	tcase_add_test(tcase, small_turns_pass_by_large_ones);
 	tcase_add_test(tcase, nothing_overflows);
 	tcase_add_test(tcase, a_pass_has_an_end);
+	tcase_add_test(tcase, large_turns_take_turns);
 	tcase_add_test(tcase, order_of_those_who_wait);
 	tcase_add_test(tcase, next_in_ms_is_exact);
 	tcase_add_test(tcase, a_waiter_that_ends_is_taken_out);
