@@ -36,7 +36,7 @@ SAY = $(SAY_$(V))
 # ---------------------------------------------------------------- packages
 # Named per purpose so that each target installs no more than it needs.
 PKGS_BUILD = gcc libc6-dev libev-dev libseccomp-dev libsodium-dev libsystemd-dev
-PKGS_CHECK = check strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+PKGS_CHECK = check mandoc strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
 PKGS_FUZZ = clang libclang-rt-14-dev llvm libev-dev
@@ -371,6 +371,10 @@ GENERATED = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' \
 	-e 's|@BINDIR@|$(BINDIR)|g' -e 's|@VERSION@|$(VERSION)|g'
 
+# Each function has its manual: a page that names the one where all of them are.
+EXPORTS = $(shell sed -n 's/^\t\(rngclient_[a-z0-9_]*\);$$/\1/p' client/librngclient.map)
+MAN3 = $(DESTDIR)$(MANDIR)/man3
+
 install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DESTDIR
 	install -D -m 755 $(B)/rngd $(DESTDIR)$(LIBEXECDIR)/rngd
 	install -D -m 755 $(B)/installed/rngcli $(DESTDIR)$(BINDIR)/rngcli
@@ -381,6 +385,9 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	install -D -m 644 client/rngclient_local.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h
 	install -D -m 644 doc/rngd.8 $(DESTDIR)$(MANDIR)/man8/rngd.8
 	install -D -m 644 doc/rngcli.1 $(DESTDIR)$(MANDIR)/man1/rngcli.1
+	install -D -m 644 doc/librngclient.3 $(MAN3)/librngclient.3
+	echo '.so man3/librngclient.3' > $(B)/installed/function.3
+	for name in $(EXPORTS); do install -m 644 $(B)/installed/function.3 $(MAN3)/$$name.3 || exit 1; done
 	$(GENERATED) client/librngclient.pc.in > $(B)/installed/librngclient.pc
 	install -D -m 644 $(B)/installed/librngclient.pc $(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc
 	$(GENERATED) systemd/rngd.service.in > $(B)/installed/rngd.service
@@ -403,6 +410,7 @@ uninstall: ## remove what install put there (the user rngd stays)
 		$(DESTDIR)$(LIBDIR)/$(LIB_SONAME) $(DESTDIR)$(LIBDIR)/librngclient.so \
 		$(DESTDIR)$(LIBDIR)/librngclient.a $(DESTDIR)$(INCLUDEDIR)/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h \
 		$(DESTDIR)$(MANDIR)/man8/rngd.8 $(DESTDIR)$(MANDIR)/man1/rngcli.1 \
+		$(MAN3)/librngclient.3 $(EXPORTS:%=$(MAN3)/%.3) \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \
 		$(DESTDIR)$(UNITDIR)/rngd.socket $(DESTDIR)$(UNITDIR)/rngd-control.socket \
 		$(DESTDIR)$(UNITDIR)/rngd-on-clone@.service $(DESTDIR)$(UNITDIR)/rngd-kernel-reseed.service \

@@ -35,9 +35,14 @@ expected='644 usr/include/rngclient.h
 644 usr/lib/sysusers.d/rngd.conf
 644 usr/lib/tmpfiles.d/rngd.conf
 644 usr/share/man/man1/rngcli.1
+644 usr/share/man/man3/librngclient.3
 644 usr/share/man/man8/rngd.8
 755 usr/bin/rngcli
 755 usr/libexec/rngd/rngd'
+functions=$(nm -D --defined-only "$BUILD/librngclient.so" | sed -n 's/.* T \(rngclient_[a-z0-9_]*\)@.*/\1/p')
+[ -n "$functions" ] || fail "the library exports nothing"
+# shellcheck disable=SC2086 # words
+expected=$({ echo "$expected" && printf '644 usr/share/man/man3/%s.3\n' $functions; } | sort)
 found=$(find "$root" -type f -printf '%m %P\n' | sort)
 [ "$found" = "$expected" ] ||
 	fail "installed files differ: $(diff <(echo "$expected") <(echo "$found"))"
@@ -48,6 +53,15 @@ odd=$(find "$root/usr" -type d ! -perm 755)
 ! grep -rnE '@[A-Z]+@' "$lib/pkgconfig" "$lib/systemd" || fail "a placeholder was left"
 ! grep -qF "$TMP" "$lib/pkgconfig/librngclient.pc" "$lib/systemd/system/rngd.service" ||
 	fail "DESTDIR got into a file"
+
+# `man rngclient_get` finds the page where that is. mandoc follows a page to another of the same tree.
+for name in $functions; do
+	[ "$(cat "$root/usr/share/man/man3/$name.3")" = '.so man3/librngclient.3' ] || fail "$name.3 names another page"
+done
+if command -v mandoc >/dev/null; then
+	(cd "$root/usr/share/man" && mandoc -T ascii man3/rngclient_get.3) | grep -q 'LIBRNGCLIENT(3)' ||
+		fail "rngclient_get.3 leads nowhere"
+fi
 
 # ---------------------------------------------------------------- binaries
 daemon=$root/usr/libexec/rngd/rngd
