@@ -36,7 +36,7 @@ SAY = $(SAY_$(V))
 # ---------------------------------------------------------------- packages
 # Named per purpose so that each target installs no more than it needs.
 PKGS_BUILD = gcc libc6-dev libev-dev libseccomp-dev libsodium-dev libsystemd-dev
-PKGS_CHECK = check mandoc strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+PKGS_CHECK = check g++ mandoc strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
 PKGS_FUZZ = clang libclang-rt-14-dev llvm libev-dev

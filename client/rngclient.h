@@ -80,9 +80,10 @@ struct rngclient; /* one connection to the daemon; opaque */
  * socket_path: where the daemon listens; NULL means RNGCLIENT_DEFAULT_SOCKET. Copied. Give an
  * absolute path: it is looked up again whenever the connection is made anew.
  * The first rngclient_get() connects to it once more, to be given the daemon's epoch page: a
- * process that is about to lose its access to the path makes one before. timeout_ms: the deadline
- * of this call and of each later one on the handle, counted from its start: 1 or more milliseconds,
- * 0 for RNGCLIENT_DEFAULT_TIMEOUT_MS, -1 for none.
+ * process that is about to lose its access to the path makes one before.
+ *
+ * timeout_ms: the deadline of this call and of each later one on the handle, counted from its
+ * start: 1 or more milliseconds, 0 for RNGCLIENT_DEFAULT_TIMEOUT_MS, -1 for none.
  *
  *   -EINVAL        out is NULL, socket_path is empty, or timeout_ms is below -1
  *   -ENAMETOOLONG  socket_path does not fit a UNIX socket address (107 bytes)
@@ -119,16 +120,20 @@ int rngclient_set_timeout(struct rngclient *client, int timeout_ms);
  *
  *   -EINVAL        client is NULL, or buf is NULL with len not 0
  *   -EAGAIN        the daemon is running but refuses: its last reseed failed, or after a clone it
- * may be in the same state as a sibling until the kernel's reseed is seen (see its status), or
- * until the deadline its state aged again and again while the bytes were made; try again later
+ *                  may be in the same state as a sibling until the kernel's reseed is seen (see
+ *                  its status), or until the deadline its state aged again and again while the
+ *                  bytes were made; try again later
  *   -ETIMEDOUT     not done by the deadline
  *   -ENOENT, -ECONNREFUSED  the daemon is gone, and was not back by the deadline
  *   -EBUSY         the daemon has as many connections as it takes, in all or of this user, and had
- * no room by the deadline -EACCES        no permission to connect again -EPROTO        the peer
- * does not speak this protocol, or gave something for its epoch page that is none -EPROTONOSUPPORT,
- * -EOPNOTSUPP  the daemon speaks no protocol version that this library does, or does not know this
- * operation -ENOMEM, -EMFILE, -ENFILE  out of resources while reconnecting or another errno of
- * rngclient_open()
+ *                  no room by the deadline
+ *   -EACCES        no permission to connect again
+ *   -EPROTO        the peer does not speak this protocol, or gave something for its epoch page that
+ *                  is none
+ *   -EPROTONOSUPPORT, -EOPNOTSUPP  the daemon speaks no protocol version that this library does, or
+ *                  does not know this operation
+ *   -ENOMEM, -EMFILE, -ENFILE  out of resources while reconnecting
+ *   or another errno of rngclient_open()
  */
 int rngclient_get(struct rngclient *client, void *buf, size_t len) RNGCLIENT_MUST_CHECK;
 
@@ -194,7 +199,7 @@ int rngclient_reseed(struct rngclient *client) RNGCLIENT_MUST_CHECK;
 enum rngclient_epoch_state {
 	RNGCLIENT_EPOCH_STOPPED = 0,
 	RNGCLIENT_EPOCH_SERVING = 1,
-	RNGCLIENT_EPOCH_REFUSING = 2, /* watches for clones, but has no bytes to give */
+	RNGCLIENT_EPOCH_REFUSING = 2 /* watches for clones, but has no bytes to give */
 };
 
 /*

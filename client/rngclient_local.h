@@ -69,7 +69,7 @@ enum rngclient_local_option {
 	 * When the daemon cannot give a seed, getrandom(2) gives the bytes instead. A call waits
 	 * for the daemon for 100 ms at most, and after it did so in vain none does for a second.
 	 */
-	RNGCLIENT_LOCAL_GETRANDOM = 1,
+	RNGCLIENT_LOCAL_GETRANDOM = 1
 };
 
 /* Bytes of a UUID as text, its final NUL included. */
