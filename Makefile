@@ -37,6 +37,7 @@ SAY = $(SAY_$(V))
 # Named per purpose so that each target installs no more than it needs.
 PKGS_BUILD = gcc libc6-dev libev-dev libseccomp-dev libsodium-dev libsystemd-dev
 PKGS_CHECK = check g++ mandoc strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+PKGS_ABI = gcc libc6-dev binutils git abigail-tools
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
 PKGS_FUZZ = clang libclang-rt-14-dev llvm libev-dev
@@ -259,7 +260,7 @@ variants: $(B)/badvector/rngd
 # counted by one above it has that in its flags too.)
 JOBS = $(if $(filter -j% --jobs% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: check check-now check-asan check-ubsan check-tsan check-forks check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
+.PHONY: check check-now check-asan check-ubsan check-tsan check-abi check-forks check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
 	+@$(MAKE) --no-print-directory $(JOBS) check-now
@@ -287,6 +288,11 @@ check-tsan: ## the library's thread tests under ThreadSanitizer
 		$(BUILD)/tsan/tests/check_local $(BUILD)/tsan/tests/check_local_daemon
 	@BUILD=$(BUILD)/tsan DAEMON_BUILD=$(B) SAN=thread ONLY_UNITS=1 bash tests/run.sh \
 		check_rngclient check_rngclient_clone check_rngclient_events check_epoch_page check_local check_local_daemon
+
+check-abi: ## the library against that of the last release: what was there is still there
+	@sh tests/need.sh $(PKGS_ABI)
+	@bash tests/abi_cases.sh
+	@bash tests/abi.sh
 
 check-forks: tests ## the local generator's tests in their long form: 10^6 forks, 10^5 clones (hours)
 	RNGD_LONG=1 $(B)/tests/check_local
