@@ -180,7 +180,7 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
 	check_events check_text check_args check_owes
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
-TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers subscriber)
+TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers subscriber bench/scale)
 TEST_SUPPORT = tests/support.o
 
 CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
@@ -344,6 +344,10 @@ bench: ## compare speed with peers in the same run; prints ratios
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH)
 	+@$(MAKE) --no-print-directory $(B)/rngd $(B)/tests/bench/bench
 	BUILD=$(B) $(B)/tests/bench/bench
+
+.PHONY: bench-scale
+bench-scale: all $(TEST_TOOLS) ## 18,000 idle and 1,000 active connections, bulk readers: memory, tails, cost (as root)
+	BUILD=$(B) bash tests/bench/scale.sh $(ROUNDS)
 
 $(B)/tests/bench/bench: $(call obj,tests/bench/bench.o $(CRYPTO_OBJS) $(HOST_OBJS)) $(LIB_A)
 	$(SAY) LD $@
