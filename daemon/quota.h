@@ -52,8 +52,8 @@
 #define QUOTA_TURN_BYTES (160u << 10)
 
 /*
- * What a user id's turns may cost in one pass, in bytes: four large turns, or 64 small ones.
- * A turn costs its bytes, and this for its system calls.
+ * What a user id's turns may cost in one pass, in bytes: 64 small ones, some fewer with a large
+ * one. A turn costs its bytes, and this for its system calls.
  */
 #define QUOTA_PASS_COST (512u << 10)
 #define QUOTA_TURN_COST 8192u
