@@ -339,13 +339,18 @@ cross-objects: FILE_CFLAGS = -idirafter /usr/include -idirafter /usr/include/$(s
 cross-objects: $(LIB_A) $(LIB_SO) $(B)/rngcli $(call obj,daemon/main.o $(DAEMON_PARTS))
 
 # ---------------------------------------------------------------- benchmarks
+.PHONY: bench-scale
+bench-scale: all $(TEST_TOOLS) ## 18,000 idle and 1,000 active connections, bulk readers: memory, tails, cost (as root)
+	@BUILD=$(B) bash tests/bench/scale.sh $(ROUNDS)
+
 BENCH = $(B)/tests/bench/bench
-BENCH_OBJS = $(addprefix tests/bench/,bench.o measure.o report.o launch.o keystream.o local.o threads.o)
+BENCH_OBJS = $(addprefix tests/bench/,bench.o measure.o report.o launch.o keystream.o local.o threads.o socket.o \
+	pipeline.o)
 
 .PHONY: bench
 bench: ## compare speed with peers in the same run; a table, and build/bench.json
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH)
-	+@$(MAKE) --no-print-directory all $(BENCH)
+	+@$(MAKE) --no-print-directory all $(BENCH) $(B)/tests/bench/bare_server
 	@BUILD=$(B) $(BENCH) full --json $(B)/bench.json
 
 $(BENCH): $(call obj,$(BENCH_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)) $(LIB_A)
@@ -353,9 +358,10 @@ $(BENCH): $(call obj,$(BENCH_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)) $(
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ $(OPENSSL_LIBS) -lsodium -lm -lpthread -ldl $(LDFLAGS)
 
-.PHONY: bench-scale
-bench-scale: all $(TEST_TOOLS) ## 18,000 idle and 1,000 active connections, bulk readers: memory, tails, cost (as root)
-	@BUILD=$(B) bash tests/bench/scale.sh $(ROUNDS)
+$(B)/tests/bench/bare_server: $(call obj,tests/bench/bare_server.o $(PROTO_OBJS))
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -o $@ $^ $(LDFLAGS)
 
 # ---------------------------------------------------------------- rules of the house
 SOURCES = $(wildcard crypto/*.[ch] host/*.[ch] proto/*.[ch] daemon/*.[ch] seccomp/*.[ch] \

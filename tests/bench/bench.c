@@ -58,6 +58,7 @@ static const struct measure_scale scales[] = {
 static const struct group *const parts[] = {
     keystream_groups,
     local_groups,
+    socket_groups,
 };
 
 #define SCALES (sizeof(scales) / sizeof(scales[0]))

@@ -35,5 +35,6 @@ struct group {
 /* Each is ended by a group without a name. */
 extern const struct group keystream_groups[];
 extern const struct group local_groups[];
+extern const struct group socket_groups[];
 
 #endif

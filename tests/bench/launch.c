@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,32 @@ int launch_connect(const char *path)
 	err = -errno;
 	close(fd);
 	return err;
+}
+
+int launch_processors(int *client_cpu, int *server_cpu)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return -errno;
+	*client_cpu = *server_cpu = -1;
+	for (int cpu = 0; cpu < CPU_SETSIZE && *client_cpu == *server_cpu; cpu++) {
+		if (!CPU_ISSET((size_t)cpu, &set))
+			continue;
+		*server_cpu = cpu;
+		if (*client_cpu < 0)
+			*client_cpu = cpu;
+	}
+	return 0;
+}
+
+int launch_bind(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
 /* In the child. */

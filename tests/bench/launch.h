@@ -37,6 +37,15 @@ int launch_timed(const struct bench *bench, enum launch_kind kind, struct launch
 /* Ends it and waits for that; what was zeroed or ended is left alone. */
 void launch_end(struct launched *launched);
 
+/*
+ * Two of the processors that this process may use, one for a client and one for servers; the same
+ * one twice if there is no other. 0 or a negative errno.
+ */
+int launch_processors(int *client_cpu, int *server_cpu);
+
+/* Binds this process to a processor, and what it launches from now on. 0 or a negative errno. */
+int launch_bind(int cpu);
+
 /* A stream to path, blocking; or a negative errno. */
 int launch_connect(const char *path);
 
