@@ -345,7 +345,7 @@ bench-scale: all $(TEST_TOOLS) ## 18,000 idle and 1,000 active connections, bulk
 
 BENCH = $(B)/tests/bench/bench
 BENCH_OBJS = $(addprefix tests/bench/,bench.o measure.o report.o launch.o keystream.o local.o threads.o socket.o \
-	pipeline.o)
+	pipeline.o process.o others.o sweep.o)
 
 .PHONY: bench
 bench: ## compare speed with peers in the same run; a table, and build/bench.json

@@ -30,11 +30,15 @@ struct group {
 	 */
 	int (*run)(const struct bench *bench);
 	const void *plan; /* for run() */
+	bool only_named;  /* not one of "all" */
 };
 
 /* Each is ended by a group without a name. */
 extern const struct group keystream_groups[];
 extern const struct group local_groups[];
 extern const struct group socket_groups[];
+extern const struct group process_groups[];
+extern const struct group others_groups[];
+extern const struct group sweep_groups[];
 
 #endif

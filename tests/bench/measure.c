@@ -86,6 +86,14 @@ int measure_pair(const struct measure_scale *scale, enum measure_clock clock,
 	return 0;
 }
 
+void measure_scale_by(struct measure_rounds *rounds, double factor)
+{
+	for (int i = 0; i < rounds->count; i++) {
+		rounds->ours[i] *= factor;
+		rounds->theirs[i] *= factor;
+	}
+}
+
 void measure_rates(struct measure_rounds *rounds, double units)
 {
 	for (int i = 0; i < rounds->count; i++) {

@@ -21,14 +21,15 @@ enum measure_clock {
 /* How long things are measured. */
 struct measure_scale {
 	const char *name;
-	int rounds;           /* odd, so that the median is one of them */
-	double computing_ns;  /* of one side in one round */
-	double wall_ns;       /* likewise */
-	unsigned long trips;  /* round trips in a round, of which there is a 99th percentile */
-	unsigned int idle_ms; /* of one round of doing nothing */
-	const char
-	    *pull_bytes; /* what rngcli is asked for, and its peer, as both want it written */
-	const char *pull_peer_bytes;
+	int rounds;             /* odd, so that the median is one of them */
+	double computing_ns;    /* of one side in one round */
+	double wall_ns;         /* likewise */
+	unsigned long trips;    /* round trips in a round, of which there is a 99th percentile */
+	unsigned int idle_ms;   /* of one round of doing nothing: rngd wakes each second */
+	int processes;          /* rounds of what starts processes, or takes as long; odd too */
+	size_t pull_bytes;      /* what rngcli is asked for at once, */
+	size_t pull_peer_bytes; /* and its peer, which is slower */
+	size_t crowd;           /* most connections of a sweep */
 };
 
 /* One side of a row. run() does its thing `calls` times; 0, or anything else if it failed. */
@@ -68,6 +69,9 @@ double measure_now_ns(enum measure_clock clock);
 int measure_pair(const struct measure_scale *scale, enum measure_clock clock,
 		 const struct measure_side *ours, const struct measure_side *theirs,
 		 size_t size_bytes, struct measure_rounds *rounds);
+
+/* Times factor: other units. */
+void measure_scale_by(struct measure_rounds *rounds, double factor);
 
 /* Makes rates of times: each becomes units / itself. Bytes a call give GB/s. */
 void measure_rates(struct measure_rounds *rounds, double units);

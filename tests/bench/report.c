@@ -63,6 +63,15 @@ static void put_number(FILE *out, const char *name, double value)
 	fprintf(out, isfinite(value) ? "\"%s\": %.6g, " : "\"%s\": null, ", name, value);
 }
 
+/* Whole, whatever its size; null where there is none. */
+static void put_count(FILE *out, const char *name, size_t count)
+{
+	if (count)
+		fprintf(out, "\"%s\": %zu, ", name, count);
+	else
+		fprintf(out, "\"%s\": null, ", name);
+}
+
 /* ----------------------------------------------------------------- rows */
 
 static const char *bar_text(enum report_bar bar_is)
@@ -90,7 +99,7 @@ static bool is_met(const struct report_row *row, const struct measure_figures *f
 
 void report_begin(const struct bench *bench)
 {
-	printf("\n%s\n  %-26s %8s %9s %9s %-4s %7s  %-17s\n", bench->group->title, "", "bytes",
+	printf("\n%s\n  %-29s %10s %9s %9s %-4s %7s  %-17s\n", bench->group->title, "", "bytes",
 	       "ours", "peer", "", "ratio", "spread");
 	fflush(stdout);
 }
@@ -99,7 +108,11 @@ static void print_row(const struct report_row *row, const struct measure_figures
 {
 	char name[64], size[24] = "", ratio[16] = "-", spread[40] = "";
 
-	snprintf(name, sizeof(name), "%s : %s", row->name, row->peer);
+	if (row->connections)
+		snprintf(name, sizeof(name), "%s of %zu : %s", row->name, row->connections,
+			 row->peer);
+	else
+		snprintf(name, sizeof(name), "%s : %s", row->name, row->peer);
 	if (row->size_bytes)
 		snprintf(size, sizeof(size), "%zu", row->size_bytes);
 	if (isfinite(figures->ratio)) {
@@ -107,7 +120,7 @@ static void print_row(const struct report_row *row, const struct measure_figures
 		snprintf(spread, sizeof(spread), "(%.2f..%.2f)", figures->ratio_low,
 			 figures->ratio_high);
 	}
-	printf("  %-26s %8s %9.4g %9.4g %-4s %7s  %-17s", name, size, figures->ours,
+	printf("  %-29s %10s %9.4g %9.4g %-4s %7s  %-17s", name, size, figures->ours,
 	       figures->theirs, row->unit, ratio, spread);
 	if (row->bar_is != REPORT_NO_BAR)
 		printf("  bar %s %g: %s", bar_text(row->bar_is), row->bar,
@@ -126,7 +139,8 @@ void report_row(const struct bench *bench, const struct report_row *row,
 	fputs("R{", bench->rows);
 	put_text(bench->rows, "name", row->name);
 	put_text(bench->rows, "group", bench->group->name);
-	put_number(bench->rows, "size_bytes", (double)row->size_bytes);
+	put_count(bench->rows, "size_bytes", row->size_bytes);
+	put_count(bench->rows, "connections", row->connections);
 	put_text(bench->rows, "unit", row->unit);
 	put_number(bench->rows, "ours", figures.ours);
 	put_text(bench->rows, "peer_name", row->peer);
@@ -134,7 +148,7 @@ void report_row(const struct bench *bench, const struct report_row *row,
 	put_number(bench->rows, "ratio", figures.ratio);
 	put_number(bench->rows, "ratio_low", figures.ratio_low);
 	put_number(bench->rows, "ratio_high", figures.ratio_high);
-	put_number(bench->rows, "rounds", rounds->count);
+	put_count(bench->rows, "rounds", (size_t)rounds->count);
 	put_text(bench->rows, "bar_is", bar_text(row->bar_is));
 	put_number(bench->rows, "bar", bar ? row->bar : (double)NAN);
 	fprintf(bench->rows, "\"met\": %s}\n",
@@ -217,7 +231,7 @@ static void put_machine(FILE *out)
 	find_machine(&machine);
 	fputs("\"machine\": {", out);
 	put_text(out, "cpu", machine.cpu);
-	put_number(out, "processors", (double)machine.processors);
+	put_count(out, "processors", (size_t)machine.processors);
 	put_text(out, "arch", machine.kernel.machine);
 	put_text(out, "kernel", machine.kernel.release);
 	fprintf(out, "\"instruction_sets\": [%s]},\n", machine.instruction_sets);

@@ -29,6 +29,7 @@ struct report_row {
 	const char *peer;
 	enum report_bar bar_is;
 	double bar;
+	size_t connections; /* 0: it is not about that */
 };
 
 /* The heading of a group: its title, then the names of the columns. */

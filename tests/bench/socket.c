@@ -165,8 +165,18 @@ static int run_trip_rounds(const struct bench *bench, const struct measure_side 
 			   const struct measure_side *theirs)
 {
 	const struct report_row rows[] = {
-	    {"get p50", SMALL_BYTES, "us", theirs->name, REPORT_RATIO_AT_MOST, 1.15},
-	    {"get p99", SMALL_BYTES, "us", theirs->name, REPORT_RATIO_AT_MOST, 1.3},
+	    {.name = "get p50",
+	     .size_bytes = SMALL_BYTES,
+	     .unit = "us",
+	     .peer = theirs->name,
+	     .bar_is = REPORT_RATIO_AT_MOST,
+	     .bar = 1.15},
+	    {.name = "get p99",
+	     .size_bytes = SMALL_BYTES,
+	     .unit = "us",
+	     .peer = theirs->name,
+	     .bar_is = REPORT_RATIO_AT_MOST,
+	     .bar = 1.3},
 	};
 	unsigned long trips = bench->scale->trips;
 	double *times = calloc(trips, sizeof(times[0]));
@@ -200,10 +210,7 @@ static int run_trip_kernel(const struct bench *bench, const struct measure_side 
 
 	if (measure_pair(bench->scale, MEASURE_WALL, ours, kernel, SMALL_BYTES, &rounds))
 		return -1;
-	for (int i = 0; i < rounds.count; i++) {
-		rounds.ours[i] /= 1e3;
-		rounds.theirs[i] /= 1e3;
-	}
+	measure_scale_by(&rounds, 1e-3);
 	report_row(bench, &row, &rounds);
 	return 0;
 }

@@ -151,8 +151,18 @@ static int choose_processors(cpu_set_t *set)
 int threads_run(const struct bench *bench)
 {
 	const struct report_row rows[] = {
-	    {"u32", 4, "M/s", "sum of one each", REPORT_RATIO_AT_LEAST, 0.95},
-	    {"bytes", BYTES_OF_DRAW, "GB/s", "sum of one each", REPORT_RATIO_AT_LEAST, 0.95},
+	    {.name = "u32",
+	     .size_bytes = 4,
+	     .unit = "M/s",
+	     .peer = "sum of one each",
+	     .bar_is = REPORT_RATIO_AT_LEAST,
+	     .bar = 0.95},
+	    {.name = "bytes",
+	     .size_bytes = BYTES_OF_DRAW,
+	     .unit = "GB/s",
+	     .peer = "sum of one each",
+	     .bar_is = REPORT_RATIO_AT_LEAST,
+	     .bar = 0.95},
 	};
 	struct measure_rounds rounds;
 	struct launched rngd = {0};
