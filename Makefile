@@ -40,6 +40,7 @@ PKGS_CHECK = check g++ mandoc strace procps binutils gcc-aarch64-linux-gnu libc6
 PKGS_ABI = gcc libc6-dev binutils git abigail-tools
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
+PKGS_COMPARE = jq
 PKGS_FUZZ = clang libclang-rt-14-dev llvm libev-dev
 
 # ---------------------------------------------------------------- flags
@@ -262,10 +263,10 @@ JOBS = $(if $(filter -j% --jobs% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: check check-now check-asan check-ubsan check-tsan check-abi check-forks check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
-	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK)
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK) $(PKGS_BENCH) $(PKGS_COMPARE)
 	+@$(MAKE) --no-print-directory $(JOBS) check-now
 
-check-now: tests variants check-cross rooms
+check-now: tests variants check-cross rooms $(B)/tests/bench/bench $(B)/tests/bench/bare_server
 	@BUILD=$(B) bash tests/run.sh $(UNIT_TESTS) $(FALLBACK_TESTS:=:fallback)
 
 # The sanitizers: the whole suite again, built with each.
@@ -347,11 +348,23 @@ BENCH = $(B)/tests/bench/bench
 BENCH_OBJS = $(addprefix tests/bench/,bench.o measure.o report.o launch.o keystream.o local.o threads.o socket.o \
 	pipeline.o process.o others.o sweep.o)
 
-.PHONY: bench
-bench: ## compare speed with peers in the same run; a table, and build/bench.json
+BENCH_PROGRAMS = all $(BENCH) $(B)/tests/bench/bare_server
+
+.PHONY: bench bench-quick bench-compare
+bench: ## compare speed with peers in the same run: a table, and build/bench.json (some minutes)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH)
-	+@$(MAKE) --no-print-directory all $(BENCH) $(B)/tests/bench/bare_server
+	+@$(MAKE) --no-print-directory $(BENCH_PROGRAMS)
 	@BUILD=$(B) $(BENCH) full --json $(B)/bench.json
+
+bench-quick: ## the same in less than a minute, with fewer and shorter rounds
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH)
+	+@$(MAKE) --no-print-directory $(BENCH_PROGRAMS)
+	@BUILD=$(B) $(BENCH) quick --json $(B)/bench.json
+
+bench-compare: ## what moved beyond the noise between OLD=old.json and build/bench.json (NEW=)
+	@sh tests/need.sh $(PKGS_COMPARE)
+	@test -n "$(OLD)" || { echo 'make bench-compare OLD=old.json: a copy of build/bench.json of before' >&2; exit 2; }
+	@jq -rn -f tests/bench/compare.jq "$(OLD)" "$(or $(NEW),$(B)/bench.json)"
 
 $(BENCH): $(call obj,$(BENCH_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)) $(LIB_A)
 	$(SAY) LD $@
