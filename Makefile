@@ -41,6 +41,7 @@ PKGS_ABI = gcc libc6-dev binutils git abigail-tools
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
 PKGS_COMPARE = jq
+PKGS_PLOT = jq gnuplot-nox
 PKGS_FUZZ = clang libclang-rt-14-dev llvm libev-dev
 
 # ---------------------------------------------------------------- flags
@@ -350,7 +351,7 @@ BENCH_OBJS = $(addprefix tests/bench/,bench.o measure.o report.o launch.o keystr
 
 BENCH_PROGRAMS = all $(BENCH) $(B)/tests/bench/bare_server
 
-.PHONY: bench bench-quick bench-compare
+.PHONY: bench bench-quick bench-compare bench-plot
 bench: ## compare speed with peers in the same run: a table, and build/bench.json (some minutes)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH)
 	+@$(MAKE) --no-print-directory $(BENCH_PROGRAMS)
@@ -365,6 +366,12 @@ bench-compare: ## what moved beyond the noise between OLD=old.json and build/ben
 	@sh tests/need.sh $(PKGS_COMPARE)
 	@test -n "$(OLD)" || { echo 'make bench-compare OLD=old.json: a copy of build/bench.json of before' >&2; exit 2; }
 	@jq -rn -f tests/bench/compare.jq "$(OLD)" "$(or $(NEW),$(B)/bench.json)"
+
+bench-plot: ## measure rates over sizes and times over connections, and draw doc/bench-*.svg
+	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_BENCH) $(PKGS_PLOT)
+	+@$(MAKE) --no-print-directory $(BENCH_PROGRAMS)
+	@BUILD=$(B) $(BENCH) full --json $(B)/bench-sweep.json sweep-size sweep-crowd
+	@sh tests/bench/plot.sh $(B)/bench-sweep.json doc
 
 $(BENCH): $(call obj,$(BENCH_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)) $(LIB_A)
 	$(SAY) LD $@
