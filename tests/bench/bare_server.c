@@ -8,14 +8,13 @@
  *
  *	bare_server [--echo] SOCKET
  *
- * One thread, epoll, level-triggered. GET is answered by the same frames as rngd's
- *(RNGD_PROTO_FRAME_DATA_BYTES), everything else by OPCODE. It reads as much at a time as rngd,
- *answers all small requests of one read in one write, and leaves the socket's buffers as the kernel
- *makes them, as rngd does. A large answer goes on as long as the peer takes it. With --echo it
- *gives back what it gets. To a service manager it says when it is ready.
+ * One thread, epoll, level-triggered. GET is answered by the same frames as rngd's, everything else
+ * by OPCODE. It reads as much at a time as rngd, answers all small requests of one read in one
+ * write, and leaves the socket's buffers as the kernel makes them, as rngd does. A large answer
+ * goes on as long as the peer takes it. With --echo it gives back what it gets. To a service
+ * manager it says when it is ready.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -15,6 +15,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,7 @@ static int run_here(char **args)
 
 	if (!bench.scale || !bench.rows || !bench.group)
 		return 2;
+	fcntl(fileno(bench.rows), F_SETFD, FD_CLOEXEC); /* no server's business */
 	report_begin(&bench);
 	err = bench.group->run(&bench);
 	if (err)

@@ -126,9 +126,19 @@ static bool ended(struct launched *launched)
 	return true;
 }
 
+/* Says so, with what was logged: the directory will be gone when somebody looks. */
 static int fail(const struct bench *bench, struct launched *launched, int err)
 {
-	printf("  %s did not come up: %s (%s/log)\n", launched->socket, strerror(-err), bench->dir);
+	char path[PATH_MAX_BYTES], line[256];
+	FILE *log;
+
+	printf("  %s did not come up: %s\n", launched->socket, strerror(-err));
+	snprintf(path, sizeof(path), "%s/log", bench->dir);
+	log = fopen(path, "re");
+	while (log && fgets(line, sizeof(line), log))
+		printf("  | %s", line);
+	if (log)
+		fclose(log);
 	launch_end(launched);
 	return err;
 }

@@ -4,12 +4,10 @@
  *
  * Processor time of the thread, that of the kernel included: what getrandom(2) does is done there.
  */
-#include <gnu/libc-version.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "client/rngclient_local.h"
 #include "host/cpu.h"
@@ -24,7 +22,7 @@
 /* glibc 2.36; elsewhere, or in an older one, it is not there. */
 extern void arc4random_buf(void *buf, size_t len) __attribute__((weak));
 
-/* So the C library declares what the kernel gives. */
+/* getrandom(2)'s arguments, and a state that the caller keeps. */
 typedef ssize_t vdso_getrandom_fn(void *buf, size_t len, unsigned int flags, void *state,
 				  size_t state_bytes);
 

@@ -8,7 +8,6 @@
  * the kernel may choose otherwise for each. So both servers are bound to one processor: the
  * client's own (groups "-one"), or another ("-two"). Left to the kernel it is somewhere in between.
  */
-#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
