@@ -37,8 +37,10 @@ struct keystream {
 	uint8_t *zeros;
 };
 
-static const size_t sizes[] = {64,  128,  192,  256,   320,   384,    448,
-			       512, 1024, 4096, 16384, 65536, 262144, 0};
+static const size_t sizes[] = {64,  128,  192,  256,   320,   384,   448,
+			       512, 1024, 4096, 16384, 65536, 262144};
+
+#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 static const uint8_t key[CHACHA20_KEY_BYTES] = "not a secret, only for measuring";
 
@@ -98,6 +100,25 @@ static int compare(struct keystream *keystream, const struct measure_side *their
 	return differ;
 }
 
+static void report(const struct bench *bench, struct measure_task *task)
+{
+	const struct plan *plan = bench->group->plan;
+	size_t size = task->size_bytes;
+	struct report_row row = {
+	    .name = "keystream",
+	    .size_bytes = size,
+	    .unit = "GB/s",
+	    .peer = task->theirs->name,
+	    .bar = size <= FEW_BLOCKS_BYTES ? plan->few_bar
+		   : size == BULK_BYTES     ? plan->bulk_bar
+					    : 0,
+	};
+
+	row.bar_is = row.bar > 0 ? REPORT_RATIO_AT_LEAST : REPORT_NO_BAR;
+	measure_rates(&task->rounds, (double)size);
+	report_row(bench, &row, &task->rounds);
+}
+
 static int run_sizes(const struct bench *bench, struct keystream *keystream)
 {
 	const struct plan *plan = bench->group->plan;
@@ -107,29 +128,20 @@ static int run_sizes(const struct bench *bench, struct keystream *keystream)
 	    .run = plan->sodium ? run_sodium : run_openssl,
 	    .context = keystream,
 	};
-	struct measure_rounds rounds;
+	struct measure_task tasks[SIZES];
 
-	for (const size_t *size = sizes; *size; size++) {
-		struct report_row row = {
-		    .name = "keystream",
-		    .size_bytes = *size,
-		    .unit = "GB/s",
-		    .peer = theirs.name,
-		    .bar = *size <= FEW_BLOCKS_BYTES ? plan->few_bar
-			   : *size == BULK_BYTES     ? plan->bulk_bar
-						     : 0,
-		};
-
-		row.bar_is = row.bar > 0 ? REPORT_RATIO_AT_LEAST : REPORT_NO_BAR;
-		if (compare(keystream, &theirs, *size)) {
-			printf("  %zu bytes: the two sides differ\n", *size);
+	for (size_t i = 0; i < SIZES; i++) {
+		tasks[i] =
+		    (struct measure_task){.ours = &ours, .theirs = &theirs, .size_bytes = sizes[i]};
+		if (compare(keystream, &theirs, sizes[i])) {
+			printf("  %zu bytes: the two sides differ\n", sizes[i]);
 			return -1;
 		}
-		if (measure_pair(bench->scale, MEASURE_COMPUTING, &ours, &theirs, *size, &rounds))
-			return -1;
-		measure_rates(&rounds, (double)*size);
-		report_row(bench, &row, &rounds);
 	}
+	if (measure_tasks(bench->scale, MEASURE_COMPUTING, tasks, SIZES))
+		return -1;
+	for (size_t i = 0; i < SIZES; i++)
+		report(bench, &tasks[i]);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "tests/bench/threads.h"
 
 #define LARGE_BYTES      (1u << 20)
+#define SIZES_MAX        8
 #define VDSO_STATE_BYTES 144 /* the one size that host/vdso takes */
 
 /* glibc 2.36; elsewhere, or in an older one, it is not there. */
@@ -107,7 +108,7 @@ struct rows {
 	const char *name;
 	int (*run)(void *context, size_t size_bytes, unsigned long calls);
 	bool own;            /* the thread's own generator */
-	const size_t *sizes; /* ended by 0 */
+	const size_t *sizes; /* ended by 0; SIZES_MAX at most */
 	bool numbers;        /* counted in numbers, not in bytes */
 	/* For each peer, the size that has a bar, and the bar: without and with AVX-512. */
 	struct {
@@ -116,45 +117,48 @@ struct rows {
 	} bars[PEERS];
 };
 
-static int run_peer(const struct bench *bench, struct draw *draw, enum peer peer)
+static void report(const struct bench *bench, struct measure_task *task, enum peer peer)
+{
+	const struct rows *rows = bench->group->plan;
+	struct report_row row = {
+	    .name = rows->name,
+	    .size_bytes = task->size_bytes,
+	    .unit = rows->numbers ? "M/s" : "GB/s",
+	    .peer = task->theirs->name,
+	};
+
+	if (rows->bars[peer].size_bytes == task->size_bytes) {
+		row.bar_is = REPORT_RATIO_AT_LEAST;
+		row.bar = cpu_has_avx512() ? rows->bars[peer].bar_avx512 : rows->bars[peer].bar;
+	}
+	measure_rates(&task->rounds, rows->numbers ? 1e3 : (double)task->size_bytes);
+	report_row(bench, &row, &task->rounds);
+}
+
+/* Every size beside every peer that there is. */
+static int run_peers(const struct bench *bench, struct draw *draw)
 {
 	const struct rows *rows = bench->group->plan;
 	const struct measure_side ours = {.run = rows->run, .context = draw};
-	struct measure_side theirs = peers[peer];
-	struct measure_rounds rounds;
+	struct measure_task tasks[PEERS * SIZES_MAX];
+	struct measure_side theirs[PEERS];
+	size_t count = 0;
 
-	theirs.context = draw;
-	for (const size_t *size = rows->sizes; *size; size++) {
-		struct report_row row = {
-		    .name = rows->name,
-		    .size_bytes = *size,
-		    .unit = rows->numbers ? "M/s" : "GB/s",
-		    .peer = theirs.name,
-		};
-
-		if (rows->bars[peer].size_bytes == *size) {
-			row.bar_is = REPORT_RATIO_AT_LEAST;
-			row.bar =
-			    cpu_has_avx512() ? rows->bars[peer].bar_avx512 : rows->bars[peer].bar;
-		}
-		if (measure_pair(bench->scale, MEASURE_COMPUTING, &ours, &theirs, *size, &rounds))
-			return -1;
-		measure_rates(&rounds, rows->numbers ? 1e3 : (double)*size);
-		report_row(bench, &row, &rounds);
-	}
-	return 0;
-}
-
-static int run_peers(const struct bench *bench, struct draw *draw)
-{
 	for (enum peer peer = 0; peer < PEERS; peer++) {
 		const char *why = lacks(draw, peer);
 
+		theirs[peer] = peers[peer];
+		theirs[peer].context = draw;
 		if (why)
 			report_skip(bench, peers[peer].name, why);
-		else if (run_peer(bench, draw, peer))
-			return -1;
+		for (const size_t *size = rows->sizes; *size && !why; size++)
+			tasks[count++] = (struct measure_task){
+			    .ours = &ours, .theirs = &theirs[peer], .size_bytes = *size};
 	}
+	if (measure_tasks(bench->scale, MEASURE_COMPUTING, tasks, count))
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		report(bench, &tasks[i], (enum peer)(tasks[i].theirs - theirs));
 	return 0;
 }
 
@@ -187,6 +191,8 @@ out:
 
 static const size_t number_size[] = {4, 0};
 static const size_t sizes[] = {16, 32, 64, 256, 1024, 4096, 65536, LARGE_BYTES, 0};
+
+_Static_assert(sizeof(sizes) / sizeof(sizes[0]) <= SIZES_MAX + 1, "room for tasks");
 
 const struct group local_groups[] = {
     {.name = "local-u32",

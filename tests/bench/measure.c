@@ -58,32 +58,56 @@ static unsigned long calibrate(enum measure_clock clock, const struct measure_si
 	return (unsigned long)((double)calls * round_ns / least_ns) + 1;
 }
 
+/* Round i of one task. */
+static int run_round(enum measure_clock clock, struct measure_task *task, int i)
+{
+	double our_ns = 0, their_ns = 0;
+
+	/* Neither side is always the one that runs second. */
+	for (int turn = 0; turn < 2; turn++) {
+		if ((i + turn) % 2)
+			their_ns =
+			    time_side(clock, task->theirs, task->size_bytes, task->their_calls);
+		else
+			our_ns = time_side(clock, task->ours, task->size_bytes, task->our_calls);
+	}
+	if (our_ns < 0 || their_ns < 0)
+		return -1;
+	task->rounds.ours[i] = our_ns / (double)task->our_calls;
+	task->rounds.theirs[i] = their_ns / (double)task->their_calls;
+	return 0;
+}
+
+int measure_tasks(const struct measure_scale *scale, enum measure_clock clock,
+		  struct measure_task *tasks, size_t count)
+{
+	double round_ns = clock == MEASURE_COMPUTING ? scale->computing_ns : scale->wall_ns;
+
+	for (size_t i = 0; i < count; i++) {
+		struct measure_task *task = &tasks[i];
+
+		task->rounds.count = scale->rounds;
+		task->our_calls = calibrate(clock, task->ours, task->size_bytes, round_ns);
+		task->their_calls = calibrate(clock, task->theirs, task->size_bytes, round_ns);
+		if (task->our_calls == 0 || task->their_calls == 0)
+			return -1;
+	}
+	for (int round = 0; round < scale->rounds; round++)
+		for (size_t i = 0; i < count; i++)
+			if (run_round(clock, &tasks[i], round))
+				return -1;
+	return 0;
+}
+
 int measure_pair(const struct measure_scale *scale, enum measure_clock clock,
 		 const struct measure_side *ours, const struct measure_side *theirs,
 		 size_t size_bytes, struct measure_rounds *rounds)
 {
-	double round_ns = clock == MEASURE_COMPUTING ? scale->computing_ns : scale->wall_ns;
-	unsigned long our_calls = calibrate(clock, ours, size_bytes, round_ns);
-	unsigned long their_calls = calibrate(clock, theirs, size_bytes, round_ns);
-	double our_ns = 0, their_ns = 0;
+	struct measure_task task = {.ours = ours, .theirs = theirs, .size_bytes = size_bytes};
+	int err = measure_tasks(scale, clock, &task, 1);
 
-	if (our_calls == 0 || their_calls == 0)
-		return -1;
-	rounds->count = scale->rounds;
-	for (int i = 0; i < rounds->count; i++) {
-		/* Neither side is always the one that runs second. */
-		for (int turn = 0; turn < 2; turn++) {
-			if ((i + turn) % 2)
-				their_ns = time_side(clock, theirs, size_bytes, their_calls);
-			else
-				our_ns = time_side(clock, ours, size_bytes, our_calls);
-		}
-		if (our_ns < 0 || their_ns < 0)
-			return -1;
-		rounds->ours[i] = our_ns / (double)our_calls;
-		rounds->theirs[i] = their_ns / (double)their_calls;
-	}
-	return 0;
+	*rounds = task.rounds;
+	return err;
 }
 
 void measure_scale_by(struct measure_rounds *rounds, double factor)

@@ -62,10 +62,25 @@ struct measure_figures {
 
 double measure_now_ns(enum measure_clock clock);
 
+/* Two sides at one size. */
+struct measure_task {
+	const struct measure_side *ours;
+	const struct measure_side *theirs;
+	size_t size_bytes;
+	struct measure_rounds rounds; /* nanoseconds a call, when it is done */
+	unsigned long our_calls;      /* private: of a round */
+	unsigned long their_calls;    /* private */
+};
+
 /*
- * Nanoseconds a call of both sides in scale->rounds rounds, each side as many calls as take what
- * the scale says. 0, or -1: a side failed.
+ * All tasks in scale->rounds rounds, each side as many calls as take what the scale says. A round
+ * is all tasks, so that those of one task are spread over the time that all take, and its spread
+ * has in it what changed meanwhile. 0, or -1: a side failed.
  */
+int measure_tasks(const struct measure_scale *scale, enum measure_clock clock,
+		  struct measure_task *tasks, size_t count);
+
+/* One task. */
 int measure_pair(const struct measure_scale *scale, enum measure_clock clock,
 		 const struct measure_side *ours, const struct measure_side *theirs,
 		 size_t size_bytes, struct measure_rounds *rounds);

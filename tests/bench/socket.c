@@ -20,6 +20,7 @@
 
 #define LARGE_BYTES (1u << 20)
 #define SMALL_BYTES 32
+#define BULK_SIZES  3
 #define DEPTH       64
 #define CROWD       64 /* all of them wide: daemon/unread.h */
 
@@ -103,41 +104,40 @@ fail:
 
 /* ------------------------------------------------------------------ bulk */
 
-static int run_bulk_peer(const struct bench *bench, const struct measure_side *ours,
-			 const struct measure_side *theirs, double bar)
+static void report_bulk(const struct bench *bench, struct measure_task *task, double bar)
 {
-	static const size_t sizes[] = {4096, 65536, LARGE_BYTES, 0};
-	struct measure_rounds rounds;
+	struct report_row row = {.name = "get",
+				 .size_bytes = task->size_bytes,
+				 .unit = "GB/s",
+				 .peer = task->theirs->name};
 
-	for (const size_t *size = sizes; *size; size++) {
-		struct report_row row = {
-		    .name = "get", .size_bytes = *size, .unit = "GB/s", .peer = theirs->name};
-
-		if (*size == LARGE_BYTES) {
-			row.bar_is = REPORT_RATIO_AT_LEAST;
-			row.bar = bar;
-		}
-		if (measure_pair(bench->scale, MEASURE_WALL, ours, theirs, *size, &rounds))
-			return -1;
-		measure_rates(&rounds, (double)*size);
-		report_row(bench, &row, &rounds);
+	if (task->size_bytes == LARGE_BYTES) {
+		row.bar_is = REPORT_RATIO_AT_LEAST;
+		row.bar = bar;
 	}
-	return 0;
+	measure_rates(&task->rounds, (double)task->size_bytes);
+	report_row(bench, &row, &task->rounds);
 }
 
 static int run_bulk(const struct bench *bench)
 {
+	static const size_t sizes[BULK_SIZES] = {4096, 65536, LARGE_BYTES};
 	struct pair pair;
 	const struct measure_side ours = {.run = run_ours, .context = &pair};
 	const struct measure_side kernel = {"getrandom(2)", run_getrandom, &pair};
 	const struct measure_side bare = {"bare server", run_bare, &pair};
+	struct measure_task tasks[2 * BULK_SIZES];
 	int err;
 
 	if (begin(bench, &pair))
 		return -1;
-	err = run_bulk_peer(bench, &ours, &kernel, 5);
-	if (!err)
-		err = run_bulk_peer(bench, &ours, &bare, 0.4);
+	for (size_t i = 0; i < 2 * BULK_SIZES; i++)
+		tasks[i] = (struct measure_task){.ours = &ours,
+						 .theirs = i < BULK_SIZES ? &kernel : &bare,
+						 .size_bytes = sizes[i % BULK_SIZES]};
+	err = measure_tasks(bench->scale, MEASURE_WALL, tasks, 2 * BULK_SIZES);
+	for (size_t i = 0; i < 2 * BULK_SIZES && !err; i++)
+		report_bulk(bench, &tasks[i], i < BULK_SIZES ? 5 : 0.4);
 	end(&pair);
 	return err;
 }

@@ -24,6 +24,7 @@
 
 #define SIZE_MIN_BYTES 16u
 #define SIZE_MAX_BYTES (4u << 20)
+#define SIZES_MAX      19 /* powers of two from one to the other */
 #define EVENTS         64
 #define TRIPS_EACH     4 /* of each connection in a round, at least */
 
@@ -76,27 +77,39 @@ static int run_getrandom(void *context, size_t size_bytes, unsigned long calls)
 	return failed;
 }
 
-static int run_size(const struct bench *bench, const struct measure_side *ours,
-		    const struct measure_side *theirs, size_t size_bytes)
+/* The socket beside the bare server, and the local generator beside the kernel's, at every size. */
+static int run_tasks(const struct bench *bench, struct sizes *sizes)
 {
-	const struct report_row row = {
-	    .name = ours->name, .size_bytes = size_bytes, .unit = "GB/s", .peer = theirs->name};
-	struct measure_rounds rounds;
+	const struct measure_side sides[] = {
+	    {"socket", run_ours, sizes},
+	    {"local generator", run_local, sizes},
+	    {"bare server", run_bare, sizes},
+	    {"getrandom(2)", run_getrandom, sizes},
+	};
+	struct measure_task tasks[SIZES_MAX * 2];
+	size_t count = 0;
 
-	if (measure_pair(bench->scale, MEASURE_WALL, ours, theirs, size_bytes, &rounds))
+	for (size_t size = SIZE_MIN_BYTES; size <= SIZE_MAX_BYTES; size *= 2)
+		for (size_t i = 0; i < 2; i++)
+			tasks[count++] = (struct measure_task){
+			    .ours = &sides[i], .theirs = &sides[2 + i], .size_bytes = size};
+	if (measure_tasks(bench->scale, MEASURE_WALL, tasks, count))
 		return -1;
-	measure_rates(&rounds, (double)size_bytes);
-	report_row(bench, &row, &rounds);
+	for (size_t i = 0; i < count; i++) {
+		const struct report_row row = {.name = tasks[i].ours->name,
+					       .size_bytes = tasks[i].size_bytes,
+					       .unit = "GB/s",
+					       .peer = tasks[i].theirs->name};
+
+		measure_rates(&tasks[i].rounds, (double)tasks[i].size_bytes);
+		report_row(bench, &row, &tasks[i].rounds);
+	}
 	return 0;
 }
 
 static int run_sizes(const struct bench *bench)
 {
 	struct sizes sizes = {.out = malloc(SIZE_MAX_BYTES)};
-	const struct measure_side ours = {"socket", run_ours, &sizes};
-	const struct measure_side local = {"local generator", run_local, &sizes};
-	const struct measure_side bare = {"bare server", run_bare, &sizes};
-	const struct measure_side kernel = {"getrandom(2)", run_getrandom, &sizes};
 	int err = sizes.out ? launch(bench, LAUNCH_RNGD, &sizes.rngd) : -ENOMEM;
 
 	if (!err)
@@ -107,11 +120,8 @@ static int run_sizes(const struct bench *bench)
 		err = rngclient_open(&sizes.theirs, sizes.bare.socket, 0);
 	if (!err)
 		err = rngclient_local_open(&sizes.local, sizes.rngd.socket, 0, 0);
-	for (size_t size = SIZE_MIN_BYTES; size <= SIZE_MAX_BYTES && !err; size *= 2) {
-		err = run_size(bench, &ours, &bare, size);
-		if (!err)
-			err = run_size(bench, &local, &kernel, size);
-	}
+	if (!err)
+		err = run_tasks(bench, &sizes);
 	rngclient_local_close(sizes.local);
 	rngclient_close(sizes.ours);
 	rngclient_close(sizes.theirs);
