@@ -130,21 +130,29 @@ const struct chacha20_impl *chacha20_select(unsigned usable_isa)
 	return impl;
 }
 
+/* Less than a group of blocks and not whole: all at once, as a few take hardly longer than one. */
+static void keystream_end(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
+			  uint8_t *out, size_t len)
+{
+	uint8_t end[CHACHA20_GROUP_BYTES] CHACHA20_UNINITIALIZED;
+	size_t nblocks = len / CHACHA20_BLOCK_BYTES + 1;
+
+	chosen->blocks(key, nonce, counter, end, nblocks);
+	crypto_copy(out, end, len);
+	explicit_bzero(end, nblocks * CHACHA20_BLOCK_BYTES);
+}
+
 void chacha20_keystream(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
 			void *out, size_t len)
 {
-	size_t nblocks = len / CHACHA20_BLOCK_BYTES;
-	size_t tail_bytes = len % CHACHA20_BLOCK_BYTES;
-	uint8_t block_bytes[CHACHA20_BLOCK_BYTES];
+	size_t end_bytes = len % CHACHA20_BLOCK_BYTES ? len % CHACHA20_GROUP_BYTES : 0;
+	size_t nblocks = (len - end_bytes) / CHACHA20_BLOCK_BYTES;
 	uint8_t *to = out;
 
 	if (nblocks)
 		chosen->blocks(key, nonce, counter, to, nblocks);
-	if (!tail_bytes)
-		return;
-	chosen->blocks(key, nonce, counter + nblocks, block_bytes, 1);
-	crypto_copy(to + nblocks * CHACHA20_BLOCK_BYTES, block_bytes, tail_bytes);
-	explicit_bzero(block_bytes, sizeof(block_bytes));
+	if (end_bytes)
+		keystream_end(key, nonce, counter + nblocks, to + len - end_bytes, end_bytes);
 }
 
 struct known_answer {

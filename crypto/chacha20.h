@@ -61,8 +61,8 @@ int chacha20_selftest(const struct chacha20_impl *impl);
 
 /*
  * Writes len bytes (any length, any alignment) of keystream, from block `counter` on,
- * with the chosen implementation. A partial last block is produced whole in a local
- * buffer that is wiped. key and out must not overlap.
+ * with the chosen implementation. When the last block is partial, up to eight last
+ * blocks are produced in a local buffer that is wiped. key and out must not overlap.
  */
 void chacha20_keystream(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce, uint64_t counter,
 			void *out, size_t len);

@@ -14,16 +14,8 @@
 /*
  * A kernel, the function that holds key and keystream words in registers, has a frame of
  * its own: what the compiler spilled there lies below the caller's frame when it returns.
- * The integer registers it used come back zero where the compiler can do that.
  */
-#if defined(__has_attribute)
-#if __has_attribute(zero_call_used_regs)
-#define CHACHA20_KERNEL __attribute__((noinline, zero_call_used_regs("used-gpr")))
-#endif
-#endif
-#ifndef CHACHA20_KERNEL
-#define CHACHA20_KERNEL __attribute__((noinline))
-#endif
+#define CHACHA20_KERNEL CRYPTO_CLEAR_REGISTERS __attribute__((noinline))
 
 /* Part of a kernel: arguments stay in registers. */
 #define CHACHA20_INLINE static inline __attribute__((always_inline))
@@ -139,6 +131,9 @@ CHACHA20_INLINE void chacha20_wipe_vectors(void)
 		for (int i = 0; i < (n); i++) \
 			statement;            \
 	} while (0)
+
+/* What is made at once when the last block is not whole: eight blocks. */
+#define CHACHA20_GROUP_BYTES (8u * CHACHA20_BLOCK_BYTES)
 
 /* Each has the contract of chacha20_impl.blocks. */
 void chacha20_blocks_portable(const uint8_t key[CHACHA20_KEY_BYTES], uint64_t nonce,

@@ -15,13 +15,32 @@
 #define CRYPTO_INTEGER_ONLY
 #endif
 
-CRYPTO_INTEGER_ONLY static __attribute__((noinline, unused)) void crypto_copy(uint8_t *to,
-									      const uint8_t *from,
-									      size_t len)
+/* The integer registers that a function used come back zero where the compiler can do that. */
+#if defined(__has_attribute)
+#if __has_attribute(zero_call_used_regs)
+#define CRYPTO_CLEAR_REGISTERS __attribute__((zero_call_used_regs("used-gpr")))
+#endif
+#endif
+#ifndef CRYPTO_CLEAR_REGISTERS
+#define CRYPTO_CLEAR_REGISTERS
+#endif
+
+/* Any len and alignment; the two do not overlap. */
+CRYPTO_INTEGER_ONLY CRYPTO_CLEAR_REGISTERS static __attribute__((noinline, unused)) void
+crypto_copy(uint8_t *to, const uint8_t *from, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		to[i] = from[i];
+	uint64_t word;
+
+	for (; len >= sizeof(word); len -= sizeof(word)) {
+		__builtin_memcpy(&word, from, sizeof(word)); /* one load, one store */
+		__builtin_memcpy(to, &word, sizeof(word));
+		from += sizeof(word);
+		to += sizeof(word);
 		__asm__ volatile("" ::: "memory"); /* else the loop becomes a call of memcpy() */
+	}
+	for (; len > 0; len--) {
+		*to++ = *from++;
+		__asm__ volatile("" ::: "memory");
 	}
 }
 

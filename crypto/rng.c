@@ -23,7 +23,6 @@ void rng_fill(struct rng *rng, uint64_t nonce, void *out, size_t len)
 
 	chacha20_keystream(rng->key, nonce, 0, rng->block, sizeof(rng->block));
 	crypto_copy(rng->key, rng->block, RNG_KEY_BYTES);
-	explicit_bzero(rng->block, RNG_KEY_BYTES);
 
 	/* B is either the output or the key of a longer one, never both. */
 	if (len > RNG_KEY_BYTES)

@@ -339,6 +339,20 @@ START_TEST(test_output_is_not_key)
 }
 END_TEST
 
+/* Between two fills the state is one key: what a fill worked with is gone. */
+START_TEST(test_nothing_but_the_key_stays)
+{
+	static const uint8_t zero[2 * RNG_KEY_BYTES];
+	static uint8_t out[1100];
+	struct rng rng = {.key = {0x2a}};
+
+	for (size_t len = 0; len <= sizeof(out); len++) {
+		rng_fill(&rng, len, out, len);
+		ck_assert_mem_eq(rng.block, zero, sizeof(rng.block));
+	}
+}
+END_TEST
+
 START_TEST(test_zero_length_touches_nothing)
 {
 	struct rng rng = {.key = {1}}, before = rng;
@@ -379,6 +393,7 @@ int main(void)
 	tcase_add_test(tcase, test_nonce_parts_copies_for_good);
 	tcase_add_test(tcase, test_captured_state_does_not_reproduce);
 	tcase_add_test(tcase, test_output_is_not_key);
+	tcase_add_test(tcase, test_nothing_but_the_key_stays);
 	tcase_add_test(tcase, test_zero_length_touches_nothing);
 	tcase_add_test(tcase, test_wipe);
 	srunner_run_all(runner, CK_NORMAL);
