@@ -385,7 +385,7 @@ $(B)/tests/bench/bare_server: $(call obj,tests/bench/bare_server.o $(PROTO_OBJS)
 
 # ---------------------------------------------------------------- rules of the house
 SOURCES = $(wildcard crypto/*.[ch] host/*.[ch] proto/*.[ch] daemon/*.[ch] seccomp/*.[ch] \
-	client/*.[ch] tests/*.[ch] tests/*/*.[ch] doc/examples/*.c)
+	client/*.[ch] client/*.hpp tests/*.[ch] tests/*/*.[ch] tests/*/*.cc doc/examples/*.c)
 
 .PHONY: rooms format check-format
 rooms: ## check who may include what, and the size of files
@@ -422,6 +422,7 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	install -D -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/librngclient.a
 	install -D -m 644 client/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient.h
 	install -D -m 644 client/rngclient_local.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h
+	install -D -m 644 client/rngclient.hpp $(DESTDIR)$(INCLUDEDIR)/rngclient.hpp
 	install -D -m 644 doc/rngd.8 $(DESTDIR)$(MANDIR)/man8/rngd.8
 	install -D -m 644 doc/rngcli.1 $(DESTDIR)$(MANDIR)/man1/rngcli.1
 	install -D -m 644 doc/librngclient.3 $(MAN3)/librngclient.3
@@ -448,6 +449,7 @@ uninstall: ## remove what install put there (the user rngd stays)
 	rm -f $(DESTDIR)$(LIBEXECDIR)/rngd $(DESTDIR)$(BINDIR)/rngcli \
 		$(DESTDIR)$(LIBDIR)/$(LIB_SONAME) $(DESTDIR)$(LIBDIR)/librngclient.so \
 		$(DESTDIR)$(LIBDIR)/librngclient.a $(DESTDIR)$(INCLUDEDIR)/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h \
+		$(DESTDIR)$(INCLUDEDIR)/rngclient.hpp \
 		$(DESTDIR)$(MANDIR)/man8/rngd.8 $(DESTDIR)$(MANDIR)/man1/rngcli.1 \
 		$(MAN3)/librngclient.3 $(EXPORTS:%=$(MAN3)/%.3) \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \

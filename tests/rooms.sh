@@ -69,11 +69,15 @@ while read -r lines file; do
 	total | crypto/chacha20_* | tests/*) continue ;;
 	esac
 	[ "$lines" -le 400 ] || breach "$file has $lines lines; 400 is the limit"
-done < <(wc -l ./*/*.[ch] | sed 's|\./||')
+done < <(wc -l ./*/*.[ch] client/*.hpp | sed 's|\./||')
 
 for file in crypto/*.c host/*.c proto/*.c daemon/*.c seccomp/*.c client/*.c; do
 	head -n 1 "$file" | grep -q '^/\*' || breach "$file does not open with what it owns"
 done
+
+# The C++ header is installed beside the public C headers, and made of them alone.
+grep -nH '^#[[:space:]]*include[[:space:]]*"' client/*.hpp | grep -vE '"rngclient(_local)?\.h"$' &&
+	breach "client/*.hpp includes the public headers alone, by their installed names"
 
 # What is there to be copied must stand alone.
 grep -n '^#[[:space:]]*include[[:space:]]*"' doc/examples/*.c && breach "examples include <rngclient.h> alone"

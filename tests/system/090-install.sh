@@ -22,6 +22,7 @@ umask 022
 
 # ---------------------------------------------------------------- files and modes
 expected='644 usr/include/rngclient.h
+644 usr/include/rngclient.hpp
 644 usr/include/rngclient_local.h
 644 usr/lib/librngclient.a
 644 usr/lib/librngclient.so.0
@@ -130,8 +131,8 @@ version=$(env -u LD_LIBRARY_PATH "$TMP/use-static" "$SOCK") ||
 	fail "a program with the archive does not work"
 if command -v c++ >/dev/null; then
 	# shellcheck disable=SC2086
-	printf '#include <%s>\n' rngclient.h rngclient_local.h | c++ -x c++ -fsyntax-only $strict -I"$root/usr/include" - ||
-		fail "the header is not C++"
+	printf '#include <%s>\n' rngclient.h rngclient_local.h rngclient.hpp |
+		c++ -x c++ -std=c++17 -fsyntax-only $strict -I"$root/usr/include" - || fail "the headers are not C++"
 fi
 if command -v pkg-config >/dev/null; then
 	pkg() {
