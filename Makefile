@@ -25,6 +25,10 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
+# Where the system's Python looks for modules under PREFIX. Debian's has a directory for each version under
+# /usr/local, and one for all under /usr; where there is no Python, or none that looks there, PYTHONPATH must say it.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+PYTHONDIR ?= $(or $(shell $(PYTHON) client/python/where.py $(PREFIX) 2>/dev/null),$(PREFIX)/lib/python3/dist-packages)
 
 V ?= 0
 Q_0 = @
@@ -36,7 +40,7 @@ SAY = $(SAY_$(V))
 # ---------------------------------------------------------------- packages
 # Named per purpose so that each target installs no more than it needs.
 PKGS_BUILD = gcc libc6-dev libev-dev libseccomp-dev libsodium-dev libsystemd-dev
-PKGS_CHECK = check g++ mandoc strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+PKGS_CHECK = check g++ mandoc strace procps binutils gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 mypy
 PKGS_ABI = gcc libc6-dev binutils git abigail-tools
 PKGS_FORMAT = clang-format
 PKGS_BENCH = libssl-dev
@@ -413,6 +417,7 @@ GENERATED = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 # Each function has its manual: a page that names the one where all of them are.
 EXPORTS = $(shell sed -n 's/^\t\(rngclient_[a-z0-9_]*\);$$/\1/p' client/librngclient.map)
 MAN3 = $(DESTDIR)$(MANDIR)/man3
+PYTHON_FILES = $(addprefix client/python/rngclient/,__init__.py _clones.py _library.py _numbers.py py.typed)
 
 install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DESTDIR
 	install -D -m 755 $(B)/rngd $(DESTDIR)$(LIBEXECDIR)/rngd
@@ -423,6 +428,8 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	install -D -m 644 client/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient.h
 	install -D -m 644 client/rngclient_local.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h
 	install -D -m 644 client/rngclient.hpp $(DESTDIR)$(INCLUDEDIR)/rngclient.hpp
+	install -d -m 755 $(DESTDIR)$(PYTHONDIR)/rngclient
+	install -m 644 $(PYTHON_FILES) $(DESTDIR)$(PYTHONDIR)/rngclient
 	install -D -m 644 doc/rngd.8 $(DESTDIR)$(MANDIR)/man8/rngd.8
 	install -D -m 644 doc/rngcli.1 $(DESTDIR)$(MANDIR)/man1/rngcli.1
 	install -D -m 644 doc/librngclient.3 $(MAN3)/librngclient.3
@@ -457,7 +464,9 @@ uninstall: ## remove what install put there (the user rngd stays)
 		$(DESTDIR)$(UNITDIR)/rngd-on-clone@.service $(DESTDIR)$(UNITDIR)/rngd-kernel-reseed.service \
 		$(DESTDIR)$(SYSUSERSDIR)/rngd.conf \
 		$(DESTDIR)$(TMPFILESDIR)/rngd.conf $(DESTDIR)$(CATALOGDIR)/rngd.catalog
-	-rmdir $(DESTDIR)$(LIBEXECDIR)
+	rm -f $(addprefix $(DESTDIR)$(PYTHONDIR)/rngclient/,$(notdir $(PYTHON_FILES)))
+	rm -rf $(DESTDIR)$(PYTHONDIR)/rngclient/__pycache__
+	-rmdir $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(PYTHONDIR)/rngclient
 
 clean: ## remove what was built
 	rm -rf $(BUILD)

@@ -69,15 +69,25 @@ while read -r lines file; do
 	total | crypto/chacha20_* | tests/*) continue ;;
 	esac
 	[ "$lines" -le 400 ] || breach "$file has $lines lines; 400 is the limit"
-done < <(wc -l ./*/*.[ch] client/*.hpp | sed 's|\./||')
+done < <(wc -l ./*/*.[ch] client/*.hpp client/python/*/*.py | sed 's|\./||')
 
 for file in crypto/*.c host/*.c proto/*.c daemon/*.c seccomp/*.c client/*.c; do
 	head -n 1 "$file" | grep -q '^/\*' || breach "$file does not open with what it owns"
 done
 
-# The C++ header is installed beside the public C headers, and made of them alone.
+for file in client/python/rngclient/*.py; do
+	case $file in */__init__.py) continue ;; esac # says what the package is
+	head -n 1 "$file" | grep -q '^"""Owns: ' || breach "$file does not open with what it owns"
+done
+
+# The C++ header is installed beside the public C headers and made of them alone; the Python package, of what comes
+# with Python.
 grep -nH '^#[[:space:]]*include[[:space:]]*"' client/*.hpp | grep -vE '"rngclient(_local)?\.h"$' &&
 	breach "client/*.hpp includes the public headers alone, by their installed names"
+python='__future__|contextlib|ctypes|errno|inspect|math|operator|os|random|select|sys|threading|types|typing'
+grep -nHE '^[[:space:]]*(import|from)[[:space:]]' client/python/rngclient/*.py |
+	grep -vE ":(import ($python)|from ($python|\._[a-z]+) import .*)\$" &&
+	breach "the Python package imports what comes with Python alone"
 
 # What is there to be copied must stand alone.
 grep -n '^#[[:space:]]*include[[:space:]]*"' doc/examples/*.c && breach "examples include <rngclient.h> alone"

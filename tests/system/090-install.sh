@@ -27,6 +27,11 @@ expected='644 usr/include/rngclient.h
 644 usr/lib/librngclient.a
 644 usr/lib/librngclient.so.0
 644 usr/lib/pkgconfig/librngclient.pc
+644 usr/lib/python3/dist-packages/rngclient/__init__.py
+644 usr/lib/python3/dist-packages/rngclient/_clones.py
+644 usr/lib/python3/dist-packages/rngclient/_library.py
+644 usr/lib/python3/dist-packages/rngclient/_numbers.py
+644 usr/lib/python3/dist-packages/rngclient/py.typed
 644 usr/lib/systemd/catalog/rngd.catalog
 644 usr/lib/systemd/system/rngd-control.socket
 644 usr/lib/systemd/system/rngd-kernel-reseed.service
@@ -148,6 +153,19 @@ if command -v pkg-config >/dev/null; then
 	[ "$("$TMP/use" "$SOCK")" = "$(pkg --modversion)" ] || fail "a program with the library does not work"
 	[ "$version" = "$(pkg --modversion)" ] || fail "versions differ: $version, $(pkg --modversion)"
 fi
+if [ -x /usr/bin/python3 ]; then
+	# Not with -B: what Python leaves there must go with the rest.
+	PYTHONPATH=$lib/python3/dist-packages /usr/bin/python3 -c '
+import sys, rngclient
+rngclient.configure(sys.argv[1])
+sys.exit(len(rngclient.token_bytes(9)) != 9 or not rngclient.__file__.startswith(sys.argv[2]))' "$SOCK" "$root" ||
+		fail "the Python module does not work"
+	# By default it is put where this Python looks.
+	default=$(cd "$ROOT" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PREFIX -u PYTHONDIR \
+		make -s --eval='where: ; @echo $(PYTHONDIR)' where)
+	/usr/bin/python3 -c 'import sys; sys.exit(sys.argv[1] not in sys.path)' "$default" ||
+		fail "Python does not look in $default"
+fi
 stop_rngd
 
 # ---------------------------------------------------------------- what the journal explains
@@ -192,5 +210,6 @@ fi
 make_here uninstall
 left=$(find "$root" ! -type d)
 [ -z "$left" ] || fail "uninstall leaves $left"
-[ ! -e "$root/usr/libexec/rngd" ] || fail "uninstall leaves its directory"
+[ ! -e "$root/usr/libexec/rngd" ] && [ ! -e "$lib/python3/dist-packages/rngclient" ] ||
+	fail "uninstall leaves its directories"
 make_here uninstall
