@@ -93,6 +93,22 @@ static int ask(struct transport *link, const struct page_question *question)
 	return err ? err : reply_empty(&reply);
 }
 
+/* What came with the answer becomes the page, or err stays; either way nothing of it stays open. */
+static int take(struct page *page, const struct transport_passed *passed, int err)
+{
+	if (!err && passed->fd < 0 && passed->cut_off)
+		err = -EMFILE; /* one came, and there was no room for it */
+	if (!err && passed->count != 1)
+		err = -EPROTO;
+	if (!err)
+		err = check_tmpfs(passed->fd);
+	if (!err)
+		err = map_fd(page, passed->fd);
+	if (passed->fd >= 0)
+		transport_close_passed(passed->fd);
+	return err == -ENODATA || err == -EOPNOTSUPP ? 0 : err;
+}
+
 int page_ask(struct page *page, const struct page_question *question)
 {
 	struct transport_passed passed = {.fd = -1};
@@ -108,17 +124,21 @@ int page_ask(struct page *page, const struct page_question *question)
 	if (!err)
 		err = ask(&link, question);
 	transport_drop(&link); /* more may come to light */
-	if (!err && passed.fd < 0 && passed.cut_off)
-		err = -EMFILE; /* one came, and there was no room for it */
-	if (!err && passed.count != 1)
+	return take(page, &passed, err);
+}
+
+int page_ask_on(struct page *page, struct transport *link, const struct page_question *question)
+{
+	struct transport_passed passed = {.fd = -1};
+	int err;
+
+	page_drop(page);
+	err = transport_take_fds(link, &passed);
+	if (!err)
+		err = ask(link, question);
+	if (transport_take_fds(link, NULL) != 0 && !err)
 		err = -EPROTO;
-	if (!err)
-		err = check_tmpfs(passed.fd);
-	if (!err)
-		err = map_fd(page, passed.fd);
-	if (passed.fd >= 0)
-		transport_close_passed(passed.fd);
-	return err == -ENODATA || err == -EOPNOTSUPP ? 0 : err;
+	return take(page, &passed, err);
 }
 
 int page_open(struct page *page, const char *path)

@@ -16,6 +16,7 @@
 #include "client/rngclient.h"
 #include "proto/epoch_page.h"
 
+struct transport;
 struct turn;
 
 struct page {
@@ -42,6 +43,12 @@ struct page_question {
  * connection. On failure page->map is NULL.
  */
 int page_ask(struct page *page, const struct page_question *question);
+
+/*
+ * The same over a connection that is there and stays; it must be the first question on it. Of
+ * *question, version and deadline_ns are read.
+ */
+int page_ask_on(struct page *page, struct transport *link, const struct page_question *question);
 
 /*
  * Maps the page file at path. 0, -EPROTO: it is something else; or an errno of open(2), fstat(2),

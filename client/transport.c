@@ -177,7 +177,7 @@ int transport_set_timeout(struct transport *transport, int timeout_ms)
 
 int transport_take_fds(struct transport *transport, struct transport_passed *passed)
 {
-	int on = 1;
+	int on = passed != NULL;
 
 	/* Before Linux 6.16 nobody can refuse them, so there is nothing to allow. */
 	if (setsockopt(transport->fd, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof(on)) < 0 &&
