@@ -116,7 +116,7 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/shelf.o \
 	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
 	client/transport.o client/turn.o client/local.o client/local_thread.o client/local_seed.o client/statepage.o \
-	client/draw.o proto/wire.o proto/epoch_page.o host/vdso.o host/cpu.o $(CRYPTO_OBJS)
+	client/bare.o client/rngclient_fd.o client/draw.o proto/wire.o proto/epoch_page.o host/vdso.o host/cpu.o $(CRYPTO_OBJS)
 # host/vdso: rngcli asks the kernel, not the daemon, whether the kernel reseeded.
 CLI_OBJS = client/rngcli.o client/args.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o \
 	client/cmd_watch.o client/cmd_kernel.o client/control.o client/seed.o client/settle.o client/owes.o \
@@ -181,7 +181,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
-	check_size check_local_seed check_local_daemon check_local check_rngclient check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
+	check_size check_local_seed check_local_daemon check_local check_rngclient check_rngclient_fd check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
 	check_events check_text check_args check_owes
@@ -201,6 +201,9 @@ $(filter-out $(B)/tests/check_local $(B)/tests/check_local_seed,$(UNIT_BINS)): $
 # Sources that answer as a test wants, put there by the linker: the product has no switch for it.
 $(B)/tests/check_entropy: override LDFLAGS += \
 	-Wl,--wrap=cpu_has_rdseed,--wrap=cpu_has_rdrand,--wrap=cpu_rdseed64,--wrap=cpu_rdrand64
+
+# A fork in the very moment in which bytes were read.
+$(B)/tests/check_rngclient_fd: override LDFLAGS += -Wl,--wrap=read
 
 # Without the library: this one's seeds are the test's own.
 LOCAL_OBJS = client/local.o client/local_thread.o client/draw.o client/statepage.o client/transport.o client/turn.o
@@ -244,7 +247,7 @@ tests: all examples $(UNIT_BINS) $(TEST_TOOLS)
 
 # The same tree with what newer kernels give refused: locked memory instead of memfd_secret, no
 # MADV_WIPEONFORK, no SO_PASSRIGHTS, no vDSO; and the unit tests that see the difference.
-FALLBACK_TESTS = check_secmem check_local check_local_daemon check_rngclient check_rngclient_clone check_protocol check_memory
+FALLBACK_TESTS = check_secmem check_local check_local_daemon check_rngclient check_rngclient_fd check_rngclient_clone check_protocol check_memory
 FALLBACK_BINS = $(addprefix $(BUILD)/fallback/tests/,$(FALLBACK_TESTS))
 
 # A daemon whose known answer is wrong, which must not start: one object is another.
@@ -430,6 +433,7 @@ install: all $(B)/installed/rngcli ## install under PREFIX (/usr/local) and DEST
 	install -D -m 644 client/rngclient.hpp $(DESTDIR)$(INCLUDEDIR)/rngclient.hpp
 	install -d -m 755 $(DESTDIR)$(PYTHONDIR)/rngclient
 	install -m 644 $(PYTHON_FILES) $(DESTDIR)$(PYTHONDIR)/rngclient
+	install -D -m 644 client/rngclient_fd.h $(DESTDIR)$(INCLUDEDIR)/rngclient_fd.h
 	install -D -m 644 doc/rngd.8 $(DESTDIR)$(MANDIR)/man8/rngd.8
 	install -D -m 644 doc/rngcli.1 $(DESTDIR)$(MANDIR)/man1/rngcli.1
 	install -D -m 644 doc/librngclient.3 $(MAN3)/librngclient.3
@@ -457,6 +461,7 @@ uninstall: ## remove what install put there (the user rngd stays)
 		$(DESTDIR)$(LIBDIR)/$(LIB_SONAME) $(DESTDIR)$(LIBDIR)/librngclient.so \
 		$(DESTDIR)$(LIBDIR)/librngclient.a $(DESTDIR)$(INCLUDEDIR)/rngclient.h $(DESTDIR)$(INCLUDEDIR)/rngclient_local.h \
 		$(DESTDIR)$(INCLUDEDIR)/rngclient.hpp \
+		$(DESTDIR)$(INCLUDEDIR)/rngclient_fd.h \
 		$(DESTDIR)$(MANDIR)/man8/rngd.8 $(DESTDIR)$(MANDIR)/man1/rngcli.1 \
 		$(MAN3)/librngclient.3 $(EXPORTS:%=$(MAN3)/%.3) \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/librngclient.pc $(DESTDIR)$(UNITDIR)/rngd.service \

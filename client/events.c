@@ -181,6 +181,8 @@ RNGCLIENT_EXPORT int rngclient_event_fd(struct rngclient *client)
 
 	if (!client)
 		return -EINVAL;
+	if (client->bare.mark)
+		return -EOPNOTSUPP;
 	deadline_ns = transport_deadline(client->timeout_ms);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	err = present_fd(&client->events);
@@ -247,6 +249,8 @@ RNGCLIENT_EXPORT int rngclient_event_next(struct rngclient *client, struct rngcl
 	event->size = size;
 	if (!client || timeout_ms < -1)
 		return -EINVAL;
+	if (client->bare.mark)
+		return -EOPNOTSUPP;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	err = next(client, &known, transport_deadline(timeout_ms));
 	pthread_setcancelstate(cancel_state, NULL);
@@ -263,6 +267,8 @@ RNGCLIENT_EXPORT int rngclient_event_ack(struct rngclient *client, uint64_t gene
 
 	if (!client)
 		return -EINVAL;
+	if (client->bare.mark)
+		return -EOPNOTSUPP;
 	events = &client->events;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	err = enter(events);

@@ -27,6 +27,18 @@ int guard_prepare(struct guard *guard, const struct page_question *question)
 	return err;
 }
 
+int guard_prepare_bare(struct guard *guard, struct transport *link,
+		       const struct page_question *question)
+{
+	int err = page_ask_on(&guard->page, link, question);
+
+	if (!err)
+		shelf_show(&guard->shelf, &guard->page);
+	guard->page_asked = true;
+	guard->vdso_tried = true; /* it is not called there, so it never had a word to miss */
+	return err == REPLY_E_AGAIN ? 0 : err;
+}
+
 struct guard_token guard_read(struct guard *guard)
 {
 	struct guard_token token = {0};

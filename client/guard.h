@@ -39,6 +39,13 @@ struct guard {
  */
 int guard_prepare(struct guard *guard, const struct page_question *question);
 
+/*
+ * The same at the start of a bare connection, over itself, and once for all: there is the page's
+ * word alone from then on. *question: as for page_ask_on(). 0, or an error of it; no page is none.
+ */
+int guard_prepare_bare(struct guard *guard, struct transport *link,
+		       const struct page_question *question);
+
 /* Both words now. */
 struct guard_token guard_read(struct guard *guard);
 

@@ -4,6 +4,7 @@
 #ifndef CLIENT_HANDLE_H
 #define CLIENT_HANDLE_H
 
+#include "client/bare.h"
 #include "client/events.h"
 #include "client/session.h"
 #include "client/turn.h"
@@ -16,6 +17,8 @@ struct rngclient {
 	struct events events;   /* has a turn of its own: no call of one waits for the other */
 	_Atomic int timeout_ms; /* read before the turn, to know how long to wait for it */
 	char *path;             /* constant */
+	/* A bare handle has this, the session, and none of the others. */
+	struct bare bare;
 };
 
 #endif

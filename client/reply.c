@@ -8,6 +8,24 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "client/bare.h"
+
+static int receive(struct reply *reply, struct iovec *iov, int iov_count, bool all, size_t *n)
+{
+	const struct bare *bare = reply->transport->bare;
+
+	return bare ? bare_read(bare, reply->transport->fd, iov, iov_count, n)
+		    : transport_recv(reply->transport, iov, iov_count, all, n, reply->deadline_ns);
+}
+
+static int send_all(struct reply *reply, const void *data, size_t len)
+{
+	const struct bare *bare = reply->transport->bare;
+
+	return bare ? bare_write(bare, reply->transport->fd, data, len)
+		    : transport_send(reply->transport, data, len, reply->deadline_ns);
+}
+
 /* Statuses that only one operation can have are no answer to another. */
 static int error_of_status(uint8_t opcode, uint8_t status)
 {
@@ -50,7 +68,7 @@ static int read_some(struct reply *reply, uint8_t *data, size_t want, size_t *ha
 	size_t n;
 	int err;
 
-	err = transport_recv(reply->transport, iov, 2, want == 0, &n, reply->deadline_ns);
+	err = receive(reply, iov, 2, want == 0, &n);
 	if (err)
 		return err;
 	reply->head_have += n < head_want ? n : head_want;
@@ -108,7 +126,7 @@ int reply_body(struct reply *reply, uint8_t *data, size_t have)
 	int err;
 
 	while (iov[0].iov_len > 0) {
-		err = transport_recv(reply->transport, iov, 2, true, &n, reply->deadline_ns);
+		err = receive(reply, iov, 2, true, &n);
 		if (err)
 			return err;
 	}
@@ -138,8 +156,7 @@ static int ask_from(struct reply *reply, const uint8_t *body, uint32_t body_byte
 	    .body_bytes = body_bytes,
 	};
 
-	return transport_send(reply->transport, buf, wire_encode_request(&req, buf),
-			      reply->deadline_ns);
+	return send_all(reply, buf, wire_encode_request(&req, buf));
 }
 
 _Static_assert(RNGD_PROTO_CONTRIBUTE_MAX_BYTES <= RNGD_PROTO_BUMP_MAX_BYTES, "the longest body");

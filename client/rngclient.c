@@ -51,6 +51,10 @@ static int info_exchange(struct session *session, const struct errand *errand, i
 
 static int call(struct rngclient *client, const struct errand *errand)
 {
+	if (client->bare.mark) {
+		explicit_bzero(errand->out, errand->out_bytes);
+		return -EOPNOTSUPP;
+	}
 	return errand_run(client, errand, transport_deadline(client->timeout_ms));
 }
 
@@ -111,6 +115,8 @@ RNGCLIENT_EXPORT int rngclient_set_timeout(struct rngclient *client, int timeout
 
 	if (!client || timeout_ms == 0 || timeout_ms < -1)
 		return -EINVAL;
+	if (client->bare.mark)
+		return -EOPNOTSUPP;
 	transport = &client->session.transport;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	err = turn_take(&client->turn, transport_deadline(timeout_ms), &forked);
@@ -137,7 +143,9 @@ RNGCLIENT_EXPORT int rngclient_get(struct rngclient *client, void *buf, size_t l
 
 	if (!client || (!buf && len > 0))
 		return refuse(buf, len);
-	return len == 0 ? 0 : call(client, &errand);
+	if (len == 0)
+		return 0;
+	return client->bare.mark ? bare_get(client, buf, len) : call(client, &errand);
 }
 
 /* Runs an operation whose answer is a text; *generation, if wanted, is 0 when it fails. */
@@ -259,14 +267,18 @@ RNGCLIENT_EXPORT uint64_t rngclient_epoch(const struct rngclient *client)
 
 RNGCLIENT_EXPORT int rngclient_epoch_same(const struct rngclient *client, uint64_t token)
 {
-	return client && shelf_is_current(&client->session.guard.shelf, token);
+	/* A bare handle has no clock to see by whether somebody watches. */
+	return client && !client->bare.mark &&
+	       shelf_is_current(&client->session.guard.shelf, token);
 }
 
 RNGCLIENT_EXPORT void rngclient_close(struct rngclient *client)
 {
 	int saved_errno = errno;
 
-	if (client) {
+	if (client && client->bare.mark) {
+		bare_close(client);
+	} else if (client) {
 		events_deinit(&client->events);
 		session_deinit(&client->session);
 		turn_deinit(&client->turn);

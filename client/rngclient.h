@@ -13,7 +13,8 @@
  *     let pass, besides socket calls, what malloc needs and clock_gettime: mmap, munmap, madvise,
  *     fstat, fstatfs, fcntl, close, poll, ppoll, clock_nanosleep, getpid, futex and getrandom; for
  *     events epoll_create1, epoll_ctl, timerfd_create and timerfd_settime, but no epoll_wait and
- *     no read.
+ *     no read. For who lets next to nothing pass there are handles that need read, write and close:
+ *     rngclient_fd.h.
  *
  * Threads: a handle may be shared. Calls on one handle run one after another, each
  * waiting for its turn within its own deadline, in no particular order; handles are independent, so

@@ -139,12 +139,19 @@ static int get_part(struct session *session, uint8_t *buf, uint32_t len, uint64_
 static int get_parts(struct session *session, uint8_t *buf, size_t len, uint64_t *generation,
 		     int64_t deadline_ns)
 {
+	/* Where a connection cannot be made anew no answer is given up half way: one frame each. */
+	const uint32_t most =
+	    session->transport.bare ? RNGD_PROTO_FRAME_DATA_BYTES : SESSION_GET_MAX_BYTES;
 	int err = 0;
 
 	while (!err && len > 0) {
-		uint32_t part = len < SESSION_GET_MAX_BYTES ? (uint32_t)len : SESSION_GET_MAX_BYTES;
+		uint32_t part = len < most ? (uint32_t)len : most;
+		uint64_t made = 0;
 
-		err = get_part(session, buf, part, generation, deadline_ns);
+		err = get_part(session, buf, part, &made, deadline_ns);
+		if (!err && *generation != 0 && made != *generation)
+			err = SESSION_E_MOVED;
+		*generation = made;
 		buf += part;
 		len -= part;
 	}

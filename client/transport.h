@@ -13,6 +13,7 @@
 /* A point in CLOCK_MONOTONIC nanoseconds. */
 #define TRANSPORT_NO_DEADLINE INT64_MAX
 
+struct bare;
 struct turn;
 
 /* What came by SCM_RIGHTS. */
@@ -29,6 +30,8 @@ struct transport {
 	const struct turn *turn; /* of the handle: a signal may have brought a fork() */
 	int64_t block_ns; /* a wait may be left to the kernel while the deadline is this far off */
 	struct transport_passed *passed; /* NULL: descriptors are refused; not owned */
+	/* Not NULL: for bare_read() and bare_write() alone, and for none of the below; not owned */
+	const struct bare *bare;
 };
 
 /* The deadline that is timeout_ms from now; -1 means none. */

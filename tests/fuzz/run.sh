@@ -42,14 +42,14 @@ recipe() {
 	client)
 		files='client/rngclient.c client/errand.c client/session.c client/guard.c client/page.c
 			client/reply.c client/transport.c client/turn.c proto/wire.c proto/epoch_page.c'
-		also='client/events.c client/subscription.c client/feed.c client/ledger.c client/shelf.c'
+		also='client/bare.c client/events.c client/subscription.c client/feed.c client/ledger.c client/shelf.c'
 		calls='socket setsockopt connect shutdown fstat fstatfs fcntl mmap munmap madvise getpid close send
 			recvmsg ppoll clock_gettime clock_nanosleep'
 		longest=2048
 		;;
 	events)
 		files='client/events.c client/subscription.c client/feed.c client/ledger.c client/shelf.c'
-		also='client/rngclient.c client/errand.c client/session.c client/guard.c client/page.c
+		also='client/bare.c client/rngclient.c client/errand.c client/session.c client/guard.c client/page.c
 			client/reply.c client/transport.c client/turn.c host/vdso.c proto/wire.c proto/epoch_page.c'
 		calls='socket setsockopt connect shutdown fstat close send recv ppoll epoll_create1 epoll_ctl
 			timerfd_create timerfd_settime getrandom mmap munmap madvise getpid clock_gettime

@@ -23,6 +23,7 @@ umask 022
 # ---------------------------------------------------------------- files and modes
 expected='644 usr/include/rngclient.h
 644 usr/include/rngclient.hpp
+644 usr/include/rngclient_fd.h
 644 usr/include/rngclient_local.h
 644 usr/lib/librngclient.a
 644 usr/lib/librngclient.so.0
@@ -111,6 +112,7 @@ start_rngd
 
 cat >"$TMP/use.c" <<'C'
 #include <rngclient.h>
+#include <rngclient_fd.h>
 #include <rngclient_local.h>
 #include <stdio.h>
 #include <string.h>
@@ -136,7 +138,7 @@ version=$(env -u LD_LIBRARY_PATH "$TMP/use-static" "$SOCK") ||
 	fail "a program with the archive does not work"
 if command -v c++ >/dev/null; then
 	# shellcheck disable=SC2086
-	printf '#include <%s>\n' rngclient.h rngclient_local.h rngclient.hpp |
+	printf '#include <%s>\n' rngclient.h rngclient_local.h rngclient_fd.h rngclient.hpp |
 		c++ -x c++ -std=c++17 -fsyntax-only $strict -I"$root/usr/include" - || fail "the headers are not C++"
 fi
 if command -v pkg-config >/dev/null; then

@@ -48,7 +48,7 @@ done
 # ---------------------------------------------------------------- declarations
 # A compiler that is shown both takes no two that differ.
 {
-	printf '#include <%s>\n' rngclient.h rngclient_local.h
+	printf '#include <%s>\n' rngclient.h rngclient_local.h rngclient_fd.h
 	awk '
 		/^\.Sh / { here = $2 == "SYNOPSIS" }
 		!here { next }
@@ -91,7 +91,7 @@ awk -v dir="$TMP/examples" '
 	/^\.Ed/ { out = name = ""; next }
 	out { print > out }' "$PAGE"
 [ ! -e "$TMP/examples/unnamed" ] || fail "an example has no name: $(cat "$TMP/examples/unnamed")"
-examples='agent draws events fork getrandom key nonce subscribers'
+examples='agent draws events fork getrandom key nonce sandbox subscribers'
 [ "$(cd "$TMP/examples" && echo *.mdoc)" = "$(printf '%s.mdoc ' $examples | sed 's/ $//')" ] ||
 	fail "not the examples that are run here: $(ls "$TMP/examples")"
 
@@ -109,12 +109,17 @@ cat >"$TMP/elsewhere.c" <<'C'
 #include <rngclient_local.h>
 #include <stdlib.h>
 #include <string.h>
+int __real_rngclient_connect_fd(const char *path, int timeout_ms);
 int __real_rngclient_open(struct rngclient **out, const char *path, int timeout_ms);
 int __real_rngclient_local_open(struct rngclient_local **out, const char *path, int timeout_ms, unsigned int options);
 int __real_rngclient_local_open_thread(const char *path, int timeout_ms, unsigned int options);
 static const char *elsewhere(const char *path)
 {
 	return getenv(path && strcmp(path, RNGCLIENT_DEFAULT_CONTROL) == 0 ? "TEST_CONTROL" : "TEST_SOCKET");
+}
+int __wrap_rngclient_connect_fd(const char *path, int timeout_ms)
+{
+	return __real_rngclient_connect_fd(elsewhere(path), timeout_ms);
 }
 int __wrap_rngclient_open(struct rngclient **out, const char *path, int timeout_ms)
 {
@@ -134,7 +139,7 @@ __attribute__((constructor)) static void thread_elsewhere(void)
 		abort();
 }
 C
-wrap=-Wl,--wrap=rngclient_open,--wrap=rngclient_local_open,--wrap=rngclient_local_open_thread
+wrap=-Wl,--wrap=rngclient_open,--wrap=rngclient_connect_fd,--wrap=rngclient_local_open,--wrap=rngclient_local_open_thread
 "$cc" -I"$ROOT/client" -c -o "$TMP/elsewhere.o" "$TMP/elsewhere.c" || fail "elsewhere.c"
 for name in $examples; do
 	file=$TMP/examples/$name
@@ -167,7 +172,7 @@ shows() {
 }
 line=$'\n'
 
-for name in key agent nonce events subscribers draws; do
+for name in key agent nonce events subscribers draws sandbox; do
 	head -c 64 /dev/urandom | timeout 20 "$TMP/examples/$name" >"$TMP/out" 2>"$TMP/err"
 	status=$?
 	[ $status -eq 1 ] && [ -s "$TMP/err" ] && [ ! -s "$TMP/out" ] || fail "$name without a daemon: status $status"
@@ -180,6 +185,8 @@ run nonce
 shows '1, watched for [1-9][0-9]* ms'
 run nonce "$SOCK.epoch"
 shows '1, watched for [1-9][0-9]* ms'
+run sandbox
+shows used
 run draws
 v4='[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}'
 shows "$v4, a [1-6], 0\.[0-9]{3}$line([1-9][0-9]? ){5}[1-9][0-9]?|$v4, a [1-6], 1\.000$line([1-9][0-9]? ){5}[1-9][0-9]?"

@@ -5,7 +5,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 command -v nm >/dev/null || skip "nm is missing (binutils)"
 cc=$(command -v cc || command -v gcc) || fail "no C compiler"
-HEADERS='rngclient.h rngclient_local.h'
+HEADERS='rngclient.h rngclient_local.h rngclient_fd.h'
 
 # Each prints names, sorted, from the file or directory that it is given.
 of_map() {
@@ -61,11 +61,12 @@ more() {
 
 # ---------------------------------------------------------------- the headers alone
 strict='-pedantic -Wall -Wextra -Wundef -Werror -fsyntax-only'
-# included COMPILER LANGUAGE OPTION... - each alone, both, and twice.
+# included COMPILER LANGUAGE OPTION... - each alone, all, and twice.
 included() {
 	local compiler=$1 language=$2 headers
 	shift 2
-	for headers in rngclient.h rngclient_local.h "$HEADERS" "rngclient_local.h rngclient.h" "$HEADERS $HEADERS"; do
+	for headers in rngclient.h rngclient_local.h rngclient_fd.h "$HEADERS" "rngclient_fd.h rngclient_local.h rngclient.h" \
+		"$HEADERS $HEADERS"; do
 		# shellcheck disable=SC2086 # words
 		printf '#include <%s>\n' $headers |
 			"$compiler" -x "$language" $strict "$@" -I"$ROOT/client" - 2>"$TMP/err" ||
