@@ -29,6 +29,7 @@ enum local_result {
 struct local_try {
 	int64_t deadline_ns; /* 0: not asked yet */
 	int pause_ms;
+	int count; /* of a bare one */
 };
 
 /*
@@ -80,7 +81,8 @@ static int new_state(struct rngclient_local *local, int64_t deadline_ns)
 
 	forget(local);
 	local->rekeys = __atomic_load_n(&local_rekeys, __ATOMIC_ACQUIRE);
-	err = statepage_renew(&local->page);
+	/* A bare one locks nothing, and needs not: in a child it gets no seed. */
+	err = local->bare ? 0 : statepage_renew(&local->page);
 	if (err)
 		return err;
 	local->marker++;
@@ -96,12 +98,25 @@ static int new_state(struct rngclient_local *local, int64_t deadline_ns)
 	return 0;
 }
 
+/* Fresh by being asked for now: without a clock nothing else says that somebody watches. */
+static int reseed_bare(struct rngclient_local *local, struct local_try *try)
+{
+	int err =
+	    try->count++ < LOCAL_BARE_TRIES ? new_state(local, TRANSPORT_NO_DEADLINE) : -EAGAIN;
+
+	if (err)
+		forget(local);
+	return err;
+}
+
 /* Asks the daemon until what it gave holds. */
 static int reseed(struct rngclient_local *local, struct local_try *try)
 {
 	int timeout_ms = local->timeout_ms;
 	int err;
 
+	if (local->bare)
+		return reseed_bare(local, try);
 	if (local->options & RNGCLIENT_LOCAL_GETRANDOM &&
 	    (timeout_ms < 0 || timeout_ms > LOCAL_PATIENCE_MS))
 		timeout_ms = LOCAL_PATIENCE_MS;
@@ -164,8 +179,10 @@ static int produce(struct rngclient_local *local, void *out, size_t len)
 	local->aside_bytes = 0;
 	if (len <= LOCAL_SMALL_BYTES && local->left_bytes >= len && from_batch(local, out, len))
 		return 0;
+	if (local->bare && len > LOCAL_SMALL_BYTES)
+		return local_seed_straight(&local->seed, out, len);
 	do {
-		err = holds(local) ? 0 : reseed(local, &try);
+		err = !local->bare && holds(local) ? 0 : reseed(local, &try);
 		if (!err)
 			err = len > LOCAL_SMALL_BYTES ? large(local, out, len)
 						      : small(local, out, len);
@@ -238,7 +255,7 @@ static void choose_cipher(void)
 			(cpu_has_avx512() ? CHACHA20_ISA_AVX512 : 0u));
 }
 
-static int make(struct rngclient_local *local, const char *socket_path)
+int local_begin(struct rngclient_local *local)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct local_try try = {0};
@@ -246,9 +263,6 @@ static int make(struct rngclient_local *local, const char *socket_path)
 
 	pthread_once(&once, choose_cipher);
 	local->has_rdrand = cpu_has_rdrand();
-	local->seed.path = strdup(socket_path);
-	if (!local->seed.path)
-		return -ENOMEM;
 	err = statepage_init(&local->page, sizeof(struct local_state));
 	if (err)
 		return err;
@@ -279,7 +293,8 @@ RNGCLIENT_EXPORT int rngclient_local_open(struct rngclient_local **out, const ch
 	if (!err) {
 		local->timeout_ms = timeout_ms ? timeout_ms : RNGCLIENT_DEFAULT_TIMEOUT_MS;
 		local->options = options;
-		err = make(local, socket_path);
+		local->seed.path = strdup(socket_path);
+		err = local->seed.path ? local_begin(local) : -ENOMEM;
 	}
 	if (err)
 		rngclient_local_close(local);
@@ -293,7 +308,10 @@ RNGCLIENT_EXPORT void rngclient_local_close(struct rngclient_local *local)
 {
 	int saved_errno = errno;
 
-	if (local) {
+	if (local && local->bare) {
+		forget(local);
+		local_seed_deinit(&local->seed);
+	} else if (local) {
 		statepage_deinit(&local->page);
 		local_seed_deinit(&local->seed);
 		free((char *)(uintptr_t)local->seed.path);

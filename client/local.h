@@ -36,6 +36,9 @@
 #define LOCAL_PATIENCE_MS 100
 #define LOCAL_ALONE_MS    1000
 
+/* How often a bare one begins anew in one draw when the page moves, having no clock to go by. */
+#define LOCAL_BARE_TRIES 16
+
 #define LOCAL_HIDDEN __attribute__((visibility("hidden")))
 /* One instruction instead of a call; a few bytes of what the C library keeps for such. */
 #define LOCAL_FAST_TLS __attribute__((tls_model("initial-exec")))
@@ -58,6 +61,7 @@ struct rngclient_local {
 	struct statepage page;
 	struct local_seed seed;
 	bool has_rdrand;
+	bool bare; /* client/bare: no clock, no system call; the memory is mapped and stays */
 	int timeout_ms;
 	unsigned int options;
 	int64_t alone_until_ns; /* CLOCK_MONOTONIC; the daemon is left alone until then */
@@ -81,6 +85,12 @@ int local_thread_first(void *out, size_t len);
  * All of rngclient_local_bytes().
  */
 int local_fill(struct rngclient_local *local, void *out, size_t len);
+
+/*
+ * Takes the first seed; options, timeout_ms, seed and bare are set, the rest is zero. All of
+ * rngclient_local_open(); on failure page is for statepage_deinit().
+ */
+int local_begin(struct rngclient_local *local);
 
 /* A draw while in_use is set. */
 int local_refuse(struct rngclient_local *local, void *out, size_t len);

@@ -1,6 +1,7 @@
 /*
  * Owns: one handle of the library's own. May touch: it, getrandom(2), the clock of the lease. Never
- * does: keep a copy of a seed, or give one that either source alone decides.
+ * does: keep a copy of a seed, or give one that either source alone decides, but over a bare
+ * client.
  */
 #include "client/local_seed.h"
 
@@ -58,9 +59,12 @@ int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
 	    .out_bytes = sizeof(daemon),
 	};
 	const struct guard *guard = &seed->client->session.guard;
-	int err = errand_run(seed->client, &errand, deadline_ns);
+	const bool bare = seed->client->bare.mark != NULL;
+	int err = bare ? bare_get(seed->client, daemon, sizeof(daemon))
+		       : errand_run(seed->client, &errand, deadline_ns);
 
-	if (!err)
+	/* Zeroes change nothing: no getrandom(2) there, and the daemon's word alone. */
+	if (!err && !bare)
 		err = local_seed_kernel(kernel, sizeof(kernel));
 	if (!err && !guard->page.map)
 		err = -ENODATA;
@@ -102,7 +106,15 @@ int local_seed_pause(int *pause_ms, int64_t deadline_ns)
 
 bool local_seed_is_forked(const struct local_seed *seed)
 {
-	return seed->client && !turn_is_ours(&seed->client->turn);
+	if (!seed->client)
+		return false;
+	return seed->client->bare.mark ? !bare_is_ours(&seed->client->bare)
+				       : !turn_is_ours(&seed->client->turn);
+}
+
+int local_seed_straight(struct local_seed *seed, void *out, size_t len)
+{
+	return bare_get(seed->client, out, len);
 }
 
 void local_seed_deinit(struct local_seed *seed)

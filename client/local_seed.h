@@ -5,7 +5,8 @@
  * A seed is 32 bytes of the daemon's and 32 of the kernel's, one XOR the other: it is
  * unpredictable if either is. It may be used while nothing says that the machine was cloned
  * since: the page's look_again word, the kernel's generation, and somebody who watches (the
- * page's lease).
+ * page's lease). A bare client (client/bare) has neither getrandom(2) nor a clock: there a seed is
+ * the daemon's bytes, and whoever takes one uses it at once or not at all.
  */
 #ifndef CLIENT_LOCAL_SEED_H
 #define CLIENT_LOCAL_SEED_H
@@ -55,6 +56,12 @@ int local_seed_pause(int *pause_ms, int64_t deadline_ns);
 
 /* Is this another process than the one that took the last seed? */
 bool local_seed_is_forked(const struct local_seed *seed);
+
+/*
+ * len bytes of the daemon's own, where the client is a bare one: rngclient_open_fd() put it there,
+ * and all of local_seed_take() is then without getrandom(2). Errors as there.
+ */
+int local_seed_straight(struct local_seed *seed, void *out, size_t len);
 
 /* Closes the connection; a zeroed struct is allowed. */
 void local_seed_deinit(struct local_seed *seed);

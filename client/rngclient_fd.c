@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "client/handle.h"
+#include "client/local.h"
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
@@ -194,6 +195,43 @@ RNGCLIENT_EXPORT int rngclient_open_fd(struct rngclient **out, int fd, int timeo
 		return -EINVAL;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	err = make(out, fd, timeout_ms ? timeout_ms : RNGCLIENT_DEFAULT_TIMEOUT_MS);
+	pthread_setcancelstate(cancel_state, NULL);
+	return err;
+}
+
+static int make_local(struct rngclient_local **out, int fd, int timeout_ms)
+{
+	const size_t bytes = whole_pages(sizeof(struct rngclient_local));
+	struct rngclient_local *local = map_zeroes(bytes);
+	int err;
+
+	if (!local)
+		return -ENOMEM;
+	local->bare = true;
+	err = make(&local->seed.client, fd, timeout_ms);
+	if (!err)
+		err = local_begin(local);
+	if (err) {
+		statepage_deinit(&local->page);
+		unmap_handle(local->seed.client);
+		munmap(local, bytes);
+		return err;
+	}
+	*out = local;
+	return 0;
+}
+
+RNGCLIENT_EXPORT int rngclient_local_open_fd(struct rngclient_local **out, int fd, int timeout_ms)
+{
+	int cancel_state, err;
+
+	if (!out)
+		return -EINVAL;
+	*out = NULL;
+	if (timeout_ms < -1)
+		return -EINVAL;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	err = make_local(out, fd, timeout_ms ? timeout_ms : RNGCLIENT_DEFAULT_TIMEOUT_MS);
 	pthread_setcancelstate(cancel_state, NULL);
 	return err;
 }

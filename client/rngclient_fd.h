@@ -65,6 +65,7 @@ extern "C" {
 #endif
 
 struct rngclient;
+struct rngclient_local;
 
 /*
  * Connects to the daemon and returns the descriptor, for rngclient_open_fd() here or in a process
@@ -109,6 +110,27 @@ int rngclient_open_fd(struct rngclient **out, int fd, int timeout_ms) RNGCLIENT_
  *   -EPROTO      what came is not the answer
  *   or another error of rngclient_get(), or errno of read(2) and write(2)
  */
+
+/*
+ * A local generator over fd (rngclient_local.h), of which the same is true: each draw uses read,
+ * write and close of fd, or nothing at all. fd, timeout_ms: as above, also on failure.
+ *
+ * It differs from others in what it is made of. getrandom(2) is not to be had, so its seeds are the
+ * daemon's 32 bytes alone: here, and only here, the daemon by itself decides. There is no clock to
+ * see by whether the page's lease has passed, so no seed lasts: each KiB takes a new one, and a
+ * draw of more than 256 bytes is the daemon's own bytes. Before and after every draw the page must
+ * say what it said when the seed was made, as ever.
+ *
+ * In a child a draw gives -ECHILD. When the connection is lost, what is left of the last KiB is
+ * given out; what needs more fails as above. Page and state stay mapped (and wiped) after
+ * rngclient_local_close().
+ *
+ *   -ENODATA  the daemon publishes no epoch page, or could not pass it
+ *   and all of rngclient_open_fd(), rngclient_get() as above, and -EPERM, -ENOMEM where memory
+ *   cannot be locked (RLIMIT_MEMLOCK; before Linux 6.11)
+ */
+int rngclient_local_open_fd(struct rngclient_local **out, int fd,
+			    int timeout_ms) RNGCLIENT_MUST_CHECK;
 
 #ifdef __cplusplus
 }

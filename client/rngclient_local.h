@@ -4,6 +4,8 @@
  * A generator in the caller's own process: for many small draws, at a few nanoseconds each. Its
  * seed is 32 bytes of the daemon's XOR 32 of getrandom(2), so neither alone decides; it makes at
  * most 1 KiB in advance, zeroes bytes as they are handed out, and cannot go back to earlier ones.
+ * (For sandboxed callers there is another, without getrandom(2): rngclient_local_open_fd() in
+ * rngclient_fd.h, which says what is different there.)
  *
  * It is used only while nothing speaks against it. Before and after every draw the daemon's epoch
  * page must say what it said when the seed was made; before every KiB so must the kernel's

@@ -27,8 +27,10 @@
 #include <unistd.h>
 
 #include "client/handle.h"
+#include "client/local.h" /* a seed taken shows in the marker, nowhere else */
 #include "client/rngclient.h"
 #include "client/rngclient_fd.h"
+#include "client/rngclient_local.h"
 #include "proto/wire.h"
 #include "tests/support.h"
 
@@ -82,12 +84,15 @@ static size_t open_fds(void)
 START_TEST(refused_on_old_kernels)
 {
 	struct rngclient *client = (void *)1;
+	struct rngclient_local *local = (void *)1;
 	size_t before = open_fds();
 	int fd = rngclient_connect_fd(rngd.socket, 0);
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(rngclient_open_fd(&client, fd, 0), -EOPNOTSUPP);
 	ck_assert_ptr_null(client);
+	ck_assert_int_eq(rngclient_local_open_fd(&local, fd, 0), -EOPNOTSUPP);
+	ck_assert_ptr_null(local);
 	ck_assert_int_eq(close(fd), 0);
 	ck_assert_uint_eq(open_fds(), before);
 }
@@ -111,6 +116,16 @@ static struct rngclient *open_client(int timeout_ms)
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(rngclient_open_fd(&client, fd, timeout_ms), 0);
 	return client;
+}
+
+static struct rngclient_local *open_local(int timeout_ms)
+{
+	struct rngclient_local *local = NULL;
+	int fd = rngclient_connect_fd(rngd.socket, 0);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(rngclient_local_open_fd(&local, fd, timeout_ms), 0);
+	return local;
 }
 
 static void bump(void)
@@ -151,6 +166,7 @@ struct cell {
 static struct report *report;
 static int go_on; /* the child's end */
 static struct rngclient *client;
+static struct rngclient_local *local;
 
 #ifndef RNGD_SANITIZER /* whose run-time makes calls of its own */
 
@@ -326,6 +342,12 @@ static void prepare_impatient(void)
 	client = open_client(TIMEOUT_MS);
 }
 
+static void prepare_local(void)
+{
+	local = open_local(0);
+	local->page.locked = true; /* as before Linux 6.11, for what that leads to */
+}
+
 static void get(int i, size_t len)
 {
 	report->err[i] = rngclient_get(client, report->bytes[i], len);
@@ -478,6 +500,100 @@ START_TEST(clone_is_seen)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- the local generator */
+
+#define DRAW_BYTES 16u
+#define PER_SEED   (LOCAL_BATCH_BYTES / DRAW_BYTES)
+
+static void act_local(void)
+{
+	uint32_t deck[52];
+	char uuid[RNGCLIENT_UUID_TEXT_BYTES];
+	double number;
+	uint64_t word, below;
+	uint32_t half;
+	uint64_t marker = local->marker;
+
+	for (unsigned i = 0; i < 20 * PER_SEED; i++)
+		report->err[0] |=
+		    rngclient_local_bytes(local, report->big + (size_t)i * DRAW_BYTES, DRAW_BYTES);
+	report->number[0] = local->marker - marker;
+	for (uint32_t i = 0; i < 52; i++)
+		deck[i] = i;
+	report->err[1] |= rngclient_local_u32(local, &half);
+	report->err[1] |= rngclient_local_u64(local, &word);
+	report->err[1] |= rngclient_local_below(local, 1000, &below);
+	report->err[1] |= rngclient_local_double(local, &number);
+	report->err[1] |= rngclient_local_uuid(local, uuid);
+	report->err[1] |= rngclient_local_shuffle(local, deck, 52, sizeof(deck[0]));
+	report->err[2] = rngclient_local_bytes(local, report->big + MIB, 300000);
+	stop_at(1);
+	marker = local->marker;
+	report->err[3] = rngclient_local_bytes(local, report->bytes[3], DRAW_BYTES);
+	report->number[1] = local->marker - marker;
+	stop_at(2);
+	/* What is left of the KiB, then nothing more. */
+	for (report->number[2] = 0; !report->err[4] && report->number[2] < 1000;
+	     report->number[2]++)
+		report->err[4] = rngclient_local_bytes(local, report->bytes[4], DRAW_BYTES);
+	report->err[5] = rngclient_local_bytes(local, report->bytes[5], DRAW_BYTES);
+	report->err[6] = rngclient_local_bytes(local, report->big, MIB);
+	memset(report->bytes[7], 0, 64);
+	memcpy(report->bytes[7], local->page.data, 64);
+	rngclient_local_close(local);
+}
+
+START_TEST(local_draws)
+{
+	struct cell cell = confine(prepare_local, act_local);
+	int alike = 0;
+
+	wait_stage(&cell, 1);
+	ck_assert_int_eq(report->err[0], 0);
+	ck_assert_int_eq(report->err[1], 0);
+	ck_assert_int_eq(report->err[2], 0);
+	/* A seed for each KiB, and a few more where the state was aged meanwhile. */
+	ck_assert_uint_ge(report->number[0], 20);
+	ck_assert_uint_le(report->number[0], 25);
+	for (size_t i = DRAW_BYTES; i < (size_t)20 * LOCAL_BATCH_BYTES; i += DRAW_BYTES)
+		for (size_t k = 0; k < i; k += DRAW_BYTES)
+			alike += memcmp(report->big + i, report->big + k, DRAW_BYTES) == 0;
+	ck_assert_int_eq(alike, 0);
+	for (size_t i = 64; i + 64 <= 300000; i += 64)
+		ck_assert_mem_ne(report->big + MIB + i, report->big + MIB + i - 64, 64);
+	bump();
+	go(&cell);
+	wait_stage(&cell, 2);
+	ck_assert_int_eq(report->err[3], 0);
+	ck_assert_uint_ge(report->number[1], 1); /* the batch of before the clone is given up */
+	support_kill(&rngd);
+	go(&cell);
+	must_end_well(&cell);
+	ck_assert_int_eq(report->err[4], -EPIPE);
+	ck_assert_uint_eq(report->number[2], PER_SEED); /* 63 and the one that failed */
+	ck_assert(all_zero(report->bytes[4], DRAW_BYTES));
+	ck_assert_int_eq(report->err[5], -ENOTCONN);
+	ck_assert(all_zero(report->bytes[5], DRAW_BYTES));
+	ck_assert_int_eq(report->err[6], -ENOTCONN);
+	ck_assert(all_zero(report->big, MIB));
+	ck_assert(all_zero(report->bytes[7], 64)); /* no state is kept after a failure */
+}
+END_TEST
+
+START_TEST(local_close_wipes)
+{
+	uint8_t byte;
+	void *state;
+
+	local = open_local(0);
+	ck_assert_int_eq(rngclient_local_bytes(local, &byte, 1), 0);
+	state = local->page.data;
+	ck_assert(!all_zero(state, sizeof(struct local_state)));
+	rngclient_local_close(local);
+	ck_assert(all_zero(state, sizeof(struct local_state))); /* it is still mapped */
+}
+END_TEST
+
 /* ---------------------------------------------------------------- forks */
 
 static int status_from(pid_t pid)
@@ -491,23 +607,36 @@ static int status_from(pid_t pid)
 /* The child gets none of it, and leaves the parent's stream as it was. */
 START_TEST(fork_is_refused)
 {
-	uint8_t buf[4096];
+	uint8_t buf[4096], left[64];
 	pid_t pid;
 
 	client = open_client(0);
+	local = open_local(0);
+	ck_assert_int_eq(rngclient_local_bytes(local, buf, DRAW_BYTES), 0);
 	pid = fork();
 	if (pid == 0) {
 		memset(buf, 1, sizeof(buf));
 		if (rngclient_get(client, buf, sizeof(buf)) != -ECHILD ||
 		    !all_zero(buf, sizeof(buf)))
 			_exit(1);
+		memset(buf, 1, sizeof(buf));
+		if (rngclient_local_bytes(local, buf, DRAW_BYTES) != -ECHILD ||
+		    !all_zero(buf, DRAW_BYTES))
+			_exit(2);
+		memset(buf, 1, sizeof(buf));
+		if (rngclient_local_bytes(local, buf, sizeof(buf)) != -ECHILD ||
+		    !all_zero(buf, sizeof(buf)))
+			_exit(3);
 		rngclient_close(client);
+		rngclient_local_close(local);
 		_exit(DONE);
 	}
 	ck_assert_int_eq(status_from(pid), DONE);
 	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
+	ck_assert_int_eq(rngclient_local_bytes(local, left, sizeof(left)), 0);
 	ck_assert(!all_zero(buf, sizeof(buf)));
 	rngclient_close(client);
+	rngclient_local_close(local);
 }
 END_TEST
 
@@ -660,6 +789,7 @@ START_TEST(sigpipe)
 
 	signal(SIGPIPE, SIG_DFL);
 	ck_assert_int_eq(rngclient_open_fd(&client, fd, 0), -EPIPE);
+	ck_assert_int_eq(rngclient_local_open_fd(&local, fd, 0), -EPIPE);
 	sigemptyset(&set);
 	sigaddset(&set, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -681,9 +811,12 @@ END_TEST
 static void must_refuse(int fd, int timeout_ms, int want)
 {
 	struct rngclient *none = (void *)1;
+	struct rngclient_local *neither = (void *)1;
 
 	ck_assert_int_eq(rngclient_open_fd(&none, fd, timeout_ms), want);
 	ck_assert_ptr_null(none);
+	ck_assert_int_eq(rngclient_local_open_fd(&neither, fd, timeout_ms), want);
+	ck_assert_ptr_null(neither);
 	if (want != -EBADF)
 		ck_assert_int_ge(fcntl(fd, F_GETFD), 0); /* still the caller's */
 }
@@ -694,6 +827,7 @@ START_TEST(bad_descriptors)
 	int pair[2], fd;
 
 	ck_assert_int_eq(rngclient_open_fd(NULL, 0, 0), -EINVAL);
+	ck_assert_int_eq(rngclient_local_open_fd(NULL, 0, 0), -EINVAL);
 	ck_assert_int_eq(rngclient_connect_fd("", 0), -EINVAL);
 	ck_assert_int_eq(rngclient_connect_fd(rngd.socket, -2), -EINVAL);
 	ck_assert_int_eq(rngclient_connect_fd("/nowhere/rngd", 0), -ENOENT);
@@ -992,6 +1126,28 @@ START_TEST(one_generation)
 }
 END_TEST
 
+START_TEST(local_needs_a_page)
+{
+	const enum act acts[] = {ACT_ANSWER};
+	struct peer peer, other;
+	uint8_t buf[32];
+	int pair[2];
+
+	begin_peer(&peer, acts, 1);
+	ck_assert_uint_eq(rngclient_epoch(client), 0); /* not known */
+	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	other = (struct peer){.acts = acts, .count = 1, .generation = 1, .fd = pair[1]};
+	ck_assert_int_eq(pthread_create(&other.thread, NULL, answer, &other), 0);
+	ck_assert_int_eq(rngclient_local_open_fd(&local, pair[0], 0), -ENODATA);
+	ck_assert_ptr_null(local);
+	ck_assert_int_eq(close(pair[0]), 0);
+	pthread_join(other.thread, NULL);
+	close(other.fd);
+	end_peer(&peer);
+}
+END_TEST
+
 #endif
 
 static Suite *suite(void)
@@ -1010,6 +1166,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, daemon_killed);
 	tcase_add_test(tc, daemon_stopped);
 	tcase_add_test(tc, clone_is_seen);
+	tcase_add_test(tc, local_draws);
+	tcase_add_test(tc, local_close_wipes);
 	tcase_add_test(tc, fork_is_refused);
 	tcase_add_test(tc, one_at_a_time);
 	tcase_add_test(tc, fork_in_a_read);
@@ -1023,6 +1181,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, bad_replies);
 	tcase_add_test(tc, refusals_pass);
 	tcase_add_test(tc, one_generation);
+	tcase_add_test(tc, local_needs_a_page);
 #endif
 	suite_add_tcase(s, tc);
 	return s;

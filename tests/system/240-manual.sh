@@ -185,12 +185,12 @@ run nonce
 shows '1, watched for [1-9][0-9]* ms'
 run nonce "$SOCK.epoch"
 shows '1, watched for [1-9][0-9]* ms'
-run sandbox
-shows used
 run draws
 v4='[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}'
 shows "$v4, a [1-6], 0\.[0-9]{3}$line([1-9][0-9]? ){5}[1-9][0-9]?|$v4, a [1-6], 1\.000$line([1-9][0-9]? ){5}[1-9][0-9]?"
 [ -z "$(tail -n 1 "$TMP/out" | tr ' ' '\n' | sort | uniq -d)" ] || fail "a ball came twice: $(cat "$TMP/out")"
+run sandbox
+shows "$v4"
 TEST_THREAD=1 run getrandom
 shows '[0-9a-f]{32}'
 TEST_THREAD=1 run fork
