@@ -30,8 +30,8 @@ enum epoch_state {
 
 /* How deep a look goes. */
 enum epoch_depth {
-	EPOCH_BEFORE, /* a fill: a load, a vDSO call or one non-blocking read each */
-	EPOCH_AFTER,  /* a fill: the same, and what identifies the machine is read anew */
+	EPOCH_BEFORE, /* a fill: what costs a load or a vDSO call; it may save a fill for nothing */
+	EPOCH_AFTER,  /* a fill: the kernel's log too, and what identifies the machine anew */
 	EPOCH_ALL,    /* on request, on a timer, at a wake: everything */
 };
 

@@ -204,7 +204,9 @@ static enum epoch_change kmsg_look(struct epoch_detector *detector, enum epoch_d
 	enum epoch_change blind = detector->own.kmsg.alone ? EPOCH_CLONED : EPOCH_AGED;
 	struct kmsg_found found;
 
-	(void)depth; /* it is one read that finds nothing, or there is something to find */
+	/* The look after the fill finds it as well, before a byte is given out. */
+	if (depth == EPOCH_BEFORE)
+		return EPOCH_SAME;
 	drain(detector, KMSG_LOOK_RECORDS, &found);
 	detector->own.kmsg.fork_read = found.forked;
 	save(detector);

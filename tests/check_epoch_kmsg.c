@@ -90,7 +90,7 @@ static void start(void)
 
 static enum epoch_change look(void)
 {
-	return detector.ops->look(&detector, EPOCH_BEFORE);
+	return detector.ops->look(&detector, EPOCH_AFTER);
 }
 
 static uint64_t saved_sequence(void)

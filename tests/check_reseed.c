@@ -445,6 +445,38 @@ START_TEST(a_fill_asks_the_detectors_first)
 }
 END_TEST
 
+/* The kernel's log is read after the bytes are made alone: what it said before is found there. */
+START_TEST(a_line_from_before_the_fill_is_found_after_it)
+{
+	static const char line[] = "5,10,99,-;random: crng reseeded due to virtual machine fork\n";
+	struct epoch_detector *detector = &quiet.epoch.detectors[EPOCH_ROW_KMSG];
+	uint8_t old[RNG_KEY_BYTES], bytes[16], again[16];
+	struct rng rng;
+	uint64_t generation;
+	int log[2];
+
+	ck_assert_int_eq(pipe2(log, O_CLOEXEC | O_NONBLOCK | O_DIRECT), 0);
+	detector->fd = log[0];
+	detector->ops->start(detector, log[0], "the log");
+	ck_assert_int_eq(detector->state, EPOCH_ACTIVE);
+	reseed.use_rdrand = false;
+	quiet.epoch.twin = false;
+	memcpy(old, key(), sizeof(old));
+	ck_assert_int_eq(write(log[1], line, sizeof(line) - 1), (ssize_t)sizeof(line) - 1);
+	ck_assert_int_eq(reseed_fill(&reseed, bytes, sizeof(bytes), &generation), 0);
+	ck_assert_uint_eq(generation, first_generation + 1);
+	ck_assert_uint_eq(reseed.restarts, 1);
+	ck_assert_str_eq(reseed.last_reason, "kmsg");
+	/* What the state of before would have given was not given. */
+	memcpy(rng.key, old, sizeof(old));
+	rng_fill(&rng, 0, again, sizeof(again));
+	ck_assert_mem_ne(bytes, again, sizeof(bytes));
+	ck_assert_int_eq(reseed_fill(&reseed, bytes, sizeof(bytes), &generation), 0);
+	ck_assert_uint_eq(reseed.restarts, 1);
+	close(log[1]);
+}
+END_TEST
+
 static bool message_has(const void *bytes, size_t len)
 {
 	return memmem(hashed.message, hashed.message_bytes, bytes, len) != NULL;
@@ -630,6 +662,7 @@ int main(void)
 	tcase_add_loop_test(tcase, failure_refuses_until_success, RESEED_AGE, RESEED_FOLLOW + 1);
 	tcase_add_test(tcase, a_fill_that_a_detector_moves_over_is_thrown_away);
 	tcase_add_test(tcase, a_fill_asks_the_detectors_first);
+	tcase_add_test(tcase, a_line_from_before_the_fill_is_found_after_it);
 	tcase_add_test(tcase, a_possible_twin_is_refused);
 	tcase_add_test(tcase, the_message_has_what_tells_siblings_apart);
 	tcase_add_test(tcase, contributed_bytes_go_into_one_seed);
