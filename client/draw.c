@@ -64,20 +64,35 @@ void draw_uuid_text(const uint8_t uuid[DRAW_UUID_BYTES], char text[37])
 	*text = '\0';
 }
 
-RNGCLIENT_EXPORT int rngclient_local_u32(struct rngclient_local *local, uint32_t *out)
+/* As the two calls after them, with out not NULL; inline in those that draw words. */
+static inline __attribute__((always_inline)) int draw_u32(struct rngclient_local *local,
+							  uint32_t *out)
 {
-	if (!out)
-		return -EINVAL;
 	local = local_meant(local);
 	return local ? local_draw(local, out, sizeof(*out)) : local_thread_first(out, sizeof(*out));
 }
 
-RNGCLIENT_EXPORT int rngclient_local_u64(struct rngclient_local *local, uint64_t *out)
+static inline __attribute__((always_inline)) int draw_u64(struct rngclient_local *local,
+							  uint64_t *out)
+{
+	local = local_meant(local);
+	return local ? local_draw(local, out, sizeof(*out)) : local_thread_first(out, sizeof(*out));
+}
+
+RNGCLIENT_EXPORT LOCAL_FAST_CODE int rngclient_local_u32(struct rngclient_local *local,
+							 uint32_t *out)
 {
 	if (!out)
 		return -EINVAL;
-	local = local_meant(local);
-	return local ? local_draw(local, out, sizeof(*out)) : local_thread_first(out, sizeof(*out));
+	return draw_u32(local, out);
+}
+
+RNGCLIENT_EXPORT LOCAL_FAST_CODE int rngclient_local_u64(struct rngclient_local *local,
+							 uint64_t *out)
+{
+	if (!out)
+		return -EINVAL;
+	return draw_u64(local, out);
 }
 
 static int below_u32(struct rngclient_local *local, uint32_t bound, uint64_t *out)
@@ -86,7 +101,7 @@ static int below_u32(struct rngclient_local *local, uint32_t bound, uint64_t *ou
 	int err;
 
 	do {
-		err = rngclient_local_u32(local, &word);
+		err = draw_u32(local, &word);
 	} while (!err && !draw_below_u32(word, bound, &number));
 	*out = err ? 0 : number;
 	return err;
@@ -98,7 +113,7 @@ static int below_u64(struct rngclient_local *local, uint64_t bound, uint64_t *ou
 	int err;
 
 	do {
-		err = rngclient_local_u64(local, &word);
+		err = draw_u64(local, &word);
 	} while (!err && !draw_below_u64(word, bound, &number));
 	*out = err ? 0 : number;
 	return err;
@@ -123,7 +138,7 @@ RNGCLIENT_EXPORT int rngclient_local_double(struct rngclient_local *local, doubl
 
 	if (!out)
 		return -EINVAL;
-	err = rngclient_local_u64(local, &word);
+	err = draw_u64(local, &word);
 	*out = err ? 0.0 : draw_double(word);
 	return err;
 }

@@ -236,7 +236,7 @@ int local_refuse(struct rngclient_local *local, void *out, size_t len)
 	uintptr_t inside = __atomic_load_n(&local->in_use, __ATOMIC_RELAXED);
 	int err = -EDEADLK;
 
-	if (inside != (uintptr_t)&local_thread_here && local_seed_is_forked(&local->seed)) {
+	if (inside != local_thread_here() && local_seed_is_forked(&local->seed)) {
 		local_enter(local);
 		forget(local);
 		return local_fill(local, out, len);
@@ -320,7 +320,8 @@ RNGCLIENT_EXPORT void rngclient_local_close(struct rngclient_local *local)
 	errno = saved_errno;
 }
 
-RNGCLIENT_EXPORT int rngclient_local_bytes(struct rngclient_local *local, void *buf, size_t len)
+RNGCLIENT_EXPORT LOCAL_FAST_CODE int rngclient_local_bytes(struct rngclient_local *local, void *buf,
+							   size_t len)
 {
 	if (!buf && len > 0)
 		return -EINVAL;

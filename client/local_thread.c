@@ -24,7 +24,6 @@ struct local_exit {
 };
 
 LOCAL_TLS _Thread_local struct rngclient_local *local_thread_own;
-LOCAL_TLS _Thread_local char local_thread_here;
 static LOCAL_FAST_TLS _Thread_local bool making; /* a signal came while it was made */
 
 LOCAL_HIDDEN uint32_t local_rekeys;
