@@ -97,8 +97,10 @@ static int run(struct rngclient *client, const struct errand *errand, int64_t de
 		fork_err = check_fork(client, deadline_ns);
 		if (fork_err && fork_err != -ESTALE)
 			return fork_err;
-		if (fork_err)
+		if (fork_err) {
+			session_shut(session);
 			err = fork_err;
+		}
 		if (!err)
 			return 0;
 		explicit_bzero(errand->out, errand->out_bytes);

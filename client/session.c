@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "proto/rngd_proto.h"
 #include "proto/wire.h"
@@ -36,6 +37,12 @@ int session_connect(struct session *session, struct page_question *question)
 	session->guard.page_asked = false;
 	return transport_connect(&session->transport, question->path, question->turn,
 				 question->timeout_ms, question->deadline_ns);
+}
+
+void session_shut(struct session *session)
+{
+	if (transport_is_ours(&session->transport))
+		shutdown(session->transport.fd, SHUT_RDWR);
 }
 
 void session_drop(struct session *session)

@@ -41,6 +41,13 @@ void session_deinit(struct session *session);
  */
 int session_connect(struct session *session, struct page_question *question);
 
+/*
+ * Ends the connection for all processes that have it. For the child that a signal handler forked
+ * inside of an exchange: it may have asked on it too, or read what the parent waits for, which now
+ * asks anew.
+ */
+void session_shut(struct session *session);
+
 /* Drops the connection. The page stays: the next connection asks for it again. */
 void session_drop(struct session *session);
 

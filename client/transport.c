@@ -23,6 +23,9 @@
 /* Two ticks of a kernel with HZ=100. */
 #define TRANSPORT_TICKS_NS (20 * NS_PER_MS)
 
+/* After so long a wait looks whether it is that of a child, which a signal handler forked. */
+#define TRANSPORT_SLICE_NS (100 * NS_PER_MS)
+
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16, include/uapi/asm-generic/socket.h */
 #endif
@@ -87,7 +90,8 @@ static int connect_by(int fd, const struct sockaddr_un *addr, int64_t deadline_n
 		err = set_timeout(fd, SO_SNDTIMEO, share);
 		if (err)
 			return err;
-		if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+		if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 ||
+		    errno == EISCONN) /* such a child was first */
 			return 0;
 		if (errno != EINTR && errno != EAGAIN)
 			return -errno;
@@ -167,8 +171,9 @@ int transport_try(struct transport *transport, const char *path, const struct tu
 
 int transport_set_timeout(struct transport *transport, int timeout_ms)
 {
-	int64_t share = timeout_ms < 0 ? 0 : kernel_share_ns(timeout_ms * NS_PER_MS);
+	int64_t share = kernel_share_ns(timeout_ms * NS_PER_MS);
 
+	share = timeout_ms < 0 || share > TRANSPORT_SLICE_NS ? TRANSPORT_SLICE_NS : share;
 	/* As late as it may come, it must come before the deadline. */
 	transport->block_ns =
 	    share > 0 ? share + share / 8 + TRANSPORT_TICKS_NS : TRANSPORT_NO_DEADLINE;
@@ -271,8 +276,8 @@ void transport_drop(struct transport *transport)
 	transport->fd = -1;
 }
 
-/* After EINTR. A handler may have forked: then this is the child, and must not touch the stream. */
-static int after_signal(const struct turn *turn)
+/* A handler may have forked: then this is the child, and must not touch the stream. */
+static int check_child(const struct turn *turn)
 {
 	return turn_is_ours(turn) ? 0 : -ESTALE;
 }
@@ -295,7 +300,7 @@ int transport_wait(int fd, short events, const struct turn *turn, int64_t deadli
 			return 0;
 		if (n == 0)
 			return -ETIMEDOUT;
-		err = errno == EINTR ? after_signal(turn) : -errno;
+		err = errno == EINTR ? check_child(turn) : -errno;
 		if (err)
 			return err;
 	}
@@ -356,11 +361,12 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 
 	for (;;) {
 		block = left_ns(deadline_ns) >= transport->block_ns;
-		if (!block) {
-			err = transport_wait(transport->fd, POLLIN, transport->turn, deadline_ns);
-			if (err)
-				return err;
-		}
+		err =
+		    block ? 0 : transport_wait(transport->fd, POLLIN, transport->turn, deadline_ns);
+		if (!err)
+			err = check_child(transport->turn);
+		if (err)
+			return err;
 		flags = !block ? MSG_DONTWAIT : all ? MSG_WAITALL : 0;
 		n = transport->passed ? receive_with_fds(transport, &msg, flags)
 				      : recvmsg(transport->fd, &msg, flags);
@@ -368,16 +374,13 @@ int transport_recv(struct transport *transport, struct iovec *iov, int iov_count
 			*received = (size_t)n;
 			/* A signal that ends this wait when some bytes are there gives no EINTR. */
 			return advance(iov, iov_count, (size_t)n) > 0 && flags == MSG_WAITALL
-				   ? after_signal(transport->turn)
+				   ? check_child(transport->turn)
 				   : 0;
 		}
 		if (n == 0)
 			return -ECONNRESET;
 		if (errno != EINTR && errno != EAGAIN)
 			return -errno;
-		err = errno == EINTR ? after_signal(transport->turn) : 0;
-		if (err)
-			return err;
 	}
 }
 

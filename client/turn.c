@@ -113,9 +113,15 @@ bool turn_is_ours(const struct turn *turn)
 
 void turn_give(struct turn *turn)
 {
-	uint64_t old = atomic_exchange(turn->word, make_word(getpid(), TURN_FREE));
+	uint64_t seen = atomic_load(turn->word);
 
-	if ((uint32_t)old == TURN_WAITERS)
+	/* A child that a signal handler forked just now has not taken it: its first call must. */
+	do {
+		if ((pid_t)(seen >> 32) != getpid())
+			return;
+	} while (!atomic_compare_exchange_weak(turn->word, &seen,
+					       make_word((pid_t)(seen >> 32), TURN_FREE)));
+	if ((uint32_t)seen == TURN_WAITERS)
 		syscall(SYS_futex, lock_half(turn), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL,
 			0);
 }

@@ -927,9 +927,7 @@ START_TEST(fork_inside_a_call)
 		memcpy(child, buf, sizeof(buf));
 		_exit(status == 0 ? 0 : 1);
 	}
-	/* The parent's reply may have been read by the child's first try: then its own times out.
-	 */
-	ck_assert(status == 0 || status == -ETIMEDOUT);
+	ck_assert_int_eq(status, 0);
 	for (int i = 0; i < 2; i++) {
 		int ended;
 
@@ -938,9 +936,12 @@ START_TEST(fork_inside_a_call)
 	}
 	ck_assert(!all_zero(child, 32));
 	ck_assert_mem_ne(child, buf, 32);
-	/* The child's bytes came over a connection of its own: that one, the one for its page, and
-	 * the one to ask. */
-	ck_assert_uint_eq(accepted(&rngd) - before, 3);
+	/*
+	 * The child's bytes came over a connection of its own: that one, the one for its page, and
+	 * the one to ask. The parent's two are new if the child ended the one they shared.
+	 */
+	ck_assert_uint_ge(accepted(&rngd) - before, 3);
+	ck_assert_uint_le(accepted(&rngd) - before, 6);
 	rngclient_close(client);
 	support_end(&rngd);
 }
