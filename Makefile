@@ -184,7 +184,7 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_size check_local_seed check_local_daemon check_local check_rngclient check_rngclient_fd check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
-	check_events check_text check_args check_owes
+	check_events check_text check_args check_owes check_local_storm
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
 TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers subscriber bench/scale)
 TEST_SUPPORT = tests/support.o
@@ -247,7 +247,7 @@ tests: all examples $(UNIT_BINS) $(TEST_TOOLS)
 
 # The same tree with what newer kernels give refused: locked memory instead of memfd_secret, no
 # MADV_WIPEONFORK, no SO_PASSRIGHTS, no vDSO; and the unit tests that see the difference.
-FALLBACK_TESTS = check_secmem check_local check_local_daemon check_rngclient check_rngclient_fd check_rngclient_clone check_protocol check_memory
+FALLBACK_TESTS = check_secmem check_local check_local_daemon check_local_storm check_rngclient check_rngclient_fd check_rngclient_clone check_protocol check_memory
 FALLBACK_BINS = $(addprefix $(BUILD)/fallback/tests/,$(FALLBACK_TESTS))
 
 # A daemon whose known answer is wrong, which must not start: one object is another.
@@ -269,7 +269,7 @@ variants: $(B)/badvector/rngd
 # counted by one above it has that in its flags too.)
 JOBS = $(if $(filter -j% --jobs% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: check check-now check-asan check-ubsan check-tsan check-abi check-forks check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
+.PHONY: check check-now check-asan check-ubsan check-tsan check-abi check-forks check-steps check-load soak check-stats check-cross check-vm check-boot check-units fuzz-smoke fuzz
 check: ## build and run every test in its short form (installs what is missing)
 	@sh tests/need.sh $(PKGS_BUILD) $(PKGS_CHECK) $(PKGS_BENCH) $(PKGS_COMPARE)
 	+@$(MAKE) --no-print-directory $(JOBS) check-now
@@ -303,9 +303,11 @@ check-abi: ## the library against that of the last release: what was there is st
 	@bash tests/abi_cases.sh
 	@bash tests/abi.sh
 
-check-forks: tests ## the local generator's tests in their long form: 10^6 forks, 10^5 clones (hours)
+check-forks: tests ## the local generator in a storm: 10^6 forks, 10^5 clones, pages dropped, 1000 faults of the daemon (half an hour)
+	RNGD_LONG=1 BUILD=$(B) $(B)/tests/check_local_storm
+
+check-steps: tests ## the local generator interrupted at every instruction, its numbers counted out
 	RNGD_LONG=1 $(B)/tests/check_local
-	RNGD_LONG=1 BUILD=$(B) $(B)/tests/check_local_daemon
 
 LOAD_SECONDS ?= 60
 check-load: all $(TEST_TOOLS) ## 64 clients for 60 s (LOAD_SECONDS=), random ones killed
