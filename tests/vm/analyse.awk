@@ -1,6 +1,6 @@
 # analyse.awk - compares what siblings of one snapshot noted (see guest.c). Give the files of the siblings.
 # -v bytes=RULE -v page=RULE -v acts=RULE as in scenarios; prints "name=value" lines, the last ones "verdict=ok" or
-# "verdict=WHY". acts.awk is a part of it, to be given after it.
+# "verdict=WHY". acts.awk and draws.awk are parts of it, to be given after it.
 #
 # -v tally="COUNT LETTER ..." says how far each client had come at the snapshot, see guest.c: what was begun and what
 # was over by then needs no clock to tell.
@@ -259,7 +259,7 @@ function judge(    s, why) {
 		why = why "; the page moved in " moved + 0 " of " siblings " siblings" (page_count[1] ? "" : " (there is none)")
 	if (page == "still" && moved)
 		why = why "; the page moved in " moved " siblings that were told nothing"
-	why = why act_judge()
+	why = why act_judge() draw_judge()
 	return why == "" ? "ok" : substr(why, 3)
 }
 
@@ -270,6 +270,7 @@ END {
 	learn_before()
 	compare_requests()
 	act_find()
+	draw_find()
 	for (s = 1; s <= siblings; s++) {
 		total += requests[s]
 		reason[s] = status[s, "reseed.last_reason"]
@@ -294,6 +295,6 @@ END {
 	print "kernel_to_page_ms=" range("kernel_to_page")
 	print "noticed_by=" roll(noticed)
 	print "last_reseed=" roll(reason)
-	print "acts=" act_line()
+	print "acts=" act_line() draw_line()
 	print "verdict=" judge()
 }

@@ -18,6 +18,7 @@ vm_processor() {
 	case $1 in
 	rdrand) echo "-cpu max" ;;
 	plain) echo "-cpu max,-rdrand,-rdseed" ;;
+	vmclock) echo "-cpu max,-rdrand,-rdseed -device vmclock" ;;
 	lockstep) echo "-cpu max,-rdrand,-rdseed -icount shift=2,sleep=off" ;;
 	esac
 }

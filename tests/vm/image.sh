@@ -27,16 +27,19 @@ for program in "$BUILD/rngd" "$BUILD/rngcli" "$BUILD/librngclient.so"; do
 done
 rm -rf "$VM/image"
 mkdir -p "$ROOT"/{bin,dev,etc,modules,proc,root,run,sys,tmp} || exit 1
-# build PROGRAM SOURCE
+# build PROGRAM SOURCE [FLAG...]
 # shellcheck disable=SC2016 # $ORIGIN is the loader's
 build() {
-	"${CC:-gcc}" -std=gnu11 -O2 -Wall -Wextra -D_GNU_SOURCE -I. -Iclient -o "$VM/image/$1" "$2" \
+	"${CC:-gcc}" -std=gnu11 -O2 -Wall -Wextra -D_GNU_SOURCE -I. -Iclient -o "$VM/image/$1" "$2" "${@:3}" \
 		-L"$BUILD" -lrngclient -Wl,-rpath,'$ORIGIN' || fail "$2 does not build"
 }
 build guest tests/vm/guest.c
 build actor tests/vm/actor.c
+build drawer tests/vm/drawer.c
 build uuid_maker doc/examples/uuid_maker.c
-take "$BUILD/rngd" "$BUILD/rngcli" "$VM/image/guest" "$VM/image/actor" "$VM/image/uuid_maker"
+build vmclock_at.so tests/vm/vmclock_at.c -shared -fPIC
+take "$BUILD/rngd" "$BUILD/rngcli" "$VM/image/guest" "$VM/image/actor" "$VM/image/drawer" "$VM/image/uuid_maker" \
+	"$VM/image/vmclock_at.so"
 cp "$BUSYBOX" "$ROOT/bin/busybox"
 "$BUSYBOX" --list | grep -vx busybox | while read -r applet; do
 	ln -sf busybox "$ROOT/bin/$applet"

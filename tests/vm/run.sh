@@ -129,7 +129,7 @@ scenario() {
 	done
 	awk -v bytes="$bytes" -v page="$page" -v acts="$acts" \
 		-v tally="$(fold -w1 "$SNAPSHOT/tally" | sort | uniq -c | tr '\n' ' ')" \
-		-f tests/vm/analyse.awk -f tests/vm/acts.awk "${files[@]}" >"$RUN/result" 2>&1
+		-f tests/vm/analyse.awk -f tests/vm/acts.awk -f tests/vm/draws.awk "${files[@]}" >"$RUN/result" 2>&1
 	verdict=$(figure verdict)
 	[ "$verdict" = ok ] && passed=$((passed + 1)) || failed=$((failed + 1))
 	row "$name" "$([ "$verdict" = ok ] && echo ok || echo FAIL)" "$clones" "$(figure requests)" "$(figure blocks)" \
