@@ -25,11 +25,12 @@
  *
  * fork(): parent and child may both go on. The child takes a seed of its own, over a connection of
  * its own, before its first byte, also after clone() without CLONE_VM and CLONE_FILES, or when a
- * signal handler or another thread forked in the middle of a draw. It finds nothing of any
- * generator of the parent's. Before Linux 4.14 it does: then the two never hand out the same bytes,
- * but the child could read what the parent would give next, unless both call
- * rngclient_after_fork(). A child of vfork(), or of clone() with CLONE_VM or CLONE_FILES, must not
- * call anything here before exec.
+ * signal handler or another thread forked in the middle of a draw. (Where a handler forked while
+ * the daemon was asked, the call may, seldom, end with -EPROTO or -ETIMEDOUT on either side.) It
+ * finds nothing of any generator of the parent's. Before Linux 4.14 it does: then the two never
+ * hand out the same bytes, but the child could read what the parent would give next, unless both
+ * call rngclient_after_fork(). A child of vfork(), or of clone() with CLONE_VM or CLONE_FILES, must
+ * not call anything here before exec.
  *
  * Signal handlers may draw from a generator that exists. If the signal came in the middle of a draw
  * from the same one it is left alone: -EDEADLK, or getrandom(2) where that is allowed. A handler
@@ -70,6 +71,8 @@ enum rngclient_local_option {
 	/*
 	 * When the daemon cannot give a seed, getrandom(2) gives the bytes instead. A call waits
 	 * for the daemon for 100 ms at most, and after it did so in vain none does for a second.
+	 * A kernel that is not told of clones may give the same bytes in another copy of the
+	 * machine, also after the daemon's page has moved.
 	 */
 	RNGCLIENT_LOCAL_GETRANDOM = 1
 };
