@@ -306,7 +306,7 @@ check-abi: ## the library against that of the last release: what was there is st
 check-forks: tests ## the local generator in a storm: 10^6 forks, 10^5 clones, pages dropped, 1000 faults of the daemon (half an hour)
 	RNGD_LONG=1 BUILD=$(B) $(B)/tests/check_local_storm
 
-check-steps: tests ## the local generator interrupted at every instruction, its numbers counted out
+check-steps: tests ## the local generator interrupted at every instruction, its numbers counted out (15 minutes)
 	RNGD_LONG=1 $(B)/tests/check_local
 
 LOAD_SECONDS ?= 60
