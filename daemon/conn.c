@@ -272,7 +272,8 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 		err = conn_send(conn, &batch, &sent_bytes);
 	wipe(shared->scratch, batch.bytes);
 	used = conn->progress.in_used;
-	quota_charge(&shared->peers->quota, conn->user, sent_bytes, batch.bytes, now_ms,
+	quota_charge(&shared->peers->quota, conn->user,
+		     &(struct quota_cost){sent_bytes, batch.made_bytes, batch.random_made}, now_ms,
 		     ev_iteration(shared->loop));
 	conn->progress.in_used = 0;
 	if (!err || conn->subscriber) /* whose ACKs count, if need be at the end */

@@ -210,8 +210,8 @@ enum quota_turn quota_may(const struct quota *quota, struct quota_user *user, in
 	return user->balance > least_balance(quota) ? QUOTA_SMALL : QUOTA_NOTHING;
 }
 
-void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_bytes,
-		  size_t made_bytes, int64_t now_ms, uint64_t pass)
+void quota_charge(struct quota *quota, struct quota_user *user, const struct quota_cost *cost,
+		  int64_t now_ms, uint64_t pass)
 {
 	const int64_t least = least_balance(quota) - (int64_t)QUOTA_TURN_BYTES * PER_BYTE;
 
@@ -219,17 +219,18 @@ void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_byte
 		user->pass = pass;
 		user->pass_cost = 0;
 	}
-	user->pass_cost += QUOTA_TURN_COST + made_bytes;
+	user->pass_cost += QUOTA_TURN_COST + cost->made_bytes;
 	if (quota->large_pass != pass) {
 		quota->large_pass = pass;
 		quota->large_bytes = 0;
 	}
-	if (made_bytes > QUOTA_SMALL_BYTES)
-		quota->large_bytes += made_bytes;
+	/* By the measure that let it in: heads and texts make no small turn large. */
+	if (cost->random_bytes > QUOTA_SMALL_BYTES)
+		quota->large_bytes += cost->random_bytes;
 	if (quota->limits.rate_bytes == 0)
 		return;
 	refill(quota, user, now_ms);
-	user->balance -= (int64_t)sent_bytes * PER_BYTE;
+	user->balance -= (int64_t)cost->sent_bytes * PER_BYTE;
 	/*
 	 * A turn begins above the least, so this is never reached. A floor at the least itself
 	 * would forgive every small turn there: one each millisecond, whatever the rate.

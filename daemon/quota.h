@@ -8,8 +8,9 @@
  *
  * Turns. Three things make one wait; nothing makes one fail.
  *  - The large ones: in one pass there is one, or so, of all users together. The next pass begins
- *    with the next user's. So a small request waits for one large turn at most, however many read
- *    as much as they can.
+ *    with the next user's. So a small request waits for some 200 KiB at most, however many read as
+ *    much as they can. Small turns do not count here, or many of them would keep out all large
+ * ones.
  *  - The share: in one pass of the loop the turns of one user id cost at most QUOTA_PASS_COST. The
  *    others wait for the next pass, behind everybody else's. So how long a peer waits depends on
  *    how many users are busy, and not on how many connections one of them has.
@@ -156,12 +157,16 @@ void quota_sweep(struct quota *quota, int64_t now_ms);
 enum quota_turn quota_may(const struct quota *quota, struct quota_user *user, int64_t now_ms,
 			  uint64_t pass);
 
-/*
- * A turn is over: the peer took sent_bytes of the made_bytes made for it. Both at most
- * CONN_SCRATCH_BYTES.
- */
-void quota_charge(struct quota *quota, struct quota_user *user, size_t sent_bytes,
-		  size_t made_bytes, int64_t now_ms, uint64_t pass);
+/* What a turn took. Each at most CONN_SCRATCH_BYTES. */
+struct quota_cost {
+	size_t sent_bytes;   /* the peer took these */
+	size_t made_bytes;   /* for it, all told */
+	size_t random_bytes; /* of them; more than QUOTA_SMALL_BYTES: the turn was a large one */
+};
+
+/* A turn is over. */
+void quota_charge(struct quota *quota, struct quota_user *user, const struct quota_cost *cost,
+		  int64_t now_ms, uint64_t pass);
 
 /* May this user contribute so many bytes now? If so, they are counted. */
 bool quota_contribute(struct quota_user *user, size_t bytes, int64_t now_ms);

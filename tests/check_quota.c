@@ -13,6 +13,8 @@
 #define ALICE 1000u
 #define BOB   1001u
 
+#define WAITERS 100
+
 static struct quota quota;
 
 static void start(uint32_t connections, uint32_t per_uid, uint64_t rate)
@@ -41,6 +43,15 @@ static struct quota_user *entered(uid_t uid, int64_t now_ms)
 
 	ck_assert_int_eq(quota_enter(&quota, uid, QUOTA_ANYBODY, now_ms, &user), 0);
 	return user;
+}
+
+/* A turn of random bytes alone. */
+static void charge(struct quota_user *user, size_t sent_bytes, size_t made_bytes, int64_t now_ms,
+		   uint64_t pass)
+{
+	const struct quota_cost cost = {sent_bytes, made_bytes, made_bytes};
+
+	quota_charge(&quota, user, &cost, now_ms, pass);
 }
 
 /* How many get in before one is refused; *err says why. */
@@ -151,7 +162,7 @@ START_TEST(a_debt_outlives_its_connections)
 	start(100, 10, RATE);
 	user = entered(ALICE, 0);
 	for (int i = 0; i < 10; i++)
-		quota_charge(&quota, user, 131072, 131072, 0, 1);
+		charge(user, 131072, 131072, 0, 1);
 	ck_assert_int_eq(quota_may(&quota, user, 0, 2), QUOTA_SMALL);
 	quota_leave(&quota, user, 0);
 	ck_assert_uint_eq(quota.users, 1);
@@ -230,7 +241,7 @@ START_TEST(the_gone_are_bounded)
 	for (uid_t uid = 1; uid <= 5 * QUOTA_GONE_MAX; uid++) {
 		struct quota_user *user = entered(uid, 0);
 
-		quota_charge(&quota, user, 1000, 1000, 0, 1);
+		charge(user, 1000, 1000, 0, 1);
 		quota_leave(&quota, user, 0);
 		ck_assert_uint_le(quota.users, QUOTA_GONE_MAX);
 	}
@@ -253,7 +264,7 @@ START_TEST(large_turns_keep_to_the_rate)
 	user = entered(ALICE, 0);
 	for (int64_t now_ms = 0; now_ms < 60000; now_ms++)
 		while (quota_may(&quota, user, now_ms, ++pass) == QUOTA_LARGE) {
-			quota_charge(&quota, user, 131072, 131072, now_ms, pass);
+			charge(user, 131072, 131072, now_ms, pass);
 			sent += 131072;
 		}
 	ck_assert_uint_ge(sent, 60 * (uint64_t)RATE);
@@ -271,8 +282,7 @@ START_TEST(small_turns_keep_to_the_rate)
 	user = entered(ALICE, 0);
 	for (int64_t now_ms = 0; now_ms < 60000; now_ms++)
 		while (quota_may(&quota, user, now_ms, ++pass) != QUOTA_NOTHING) {
-			quota_charge(&quota, user, QUOTA_SMALL_BYTES, QUOTA_SMALL_BYTES, now_ms,
-				     pass);
+			charge(user, QUOTA_SMALL_BYTES, QUOTA_SMALL_BYTES, now_ms, pass);
 			sent += QUOTA_SMALL_BYTES;
 		}
 	ck_assert_uint_ge(sent, 60 * (uint64_t)RATE);
@@ -289,9 +299,9 @@ START_TEST(small_turns_pass_by_large_ones)
 	start(100, 10, RATE);
 	user = entered(ALICE, 0);
 	while (quota_may(&quota, user, 0, ++pass) == QUOTA_LARGE)
-		quota_charge(&quota, user, QUOTA_TURN_BYTES, QUOTA_TURN_BYTES, 0, pass);
+		charge(user, QUOTA_TURN_BYTES, QUOTA_TURN_BYTES, 0, pass);
 	while (quota_may(&quota, user, 0, ++pass) == QUOTA_SMALL) {
-		quota_charge(&quota, user, QUOTA_SMALL_BYTES, QUOTA_SMALL_BYTES, 0, pass);
+		charge(user, QUOTA_SMALL_BYTES, QUOTA_SMALL_BYTES, 0, pass);
 		sent += QUOTA_SMALL_BYTES;
 	}
 	ck_assert_uint_ge(sent, RATE);
@@ -316,8 +326,7 @@ START_TEST(nothing_overflows)
 		full = user->balance;
 		for (size_t t = 0; t < 6; t++)
 			for (uint64_t pass = 1; pass < 2000; pass++) {
-				quota_charge(&quota, user, QUOTA_TURN_BYTES, QUOTA_TURN_BYTES,
-					     times[t], pass);
+				charge(user, QUOTA_TURN_BYTES, QUOTA_TURN_BYTES, times[t], pass);
 				quota_may(&quota, user, times[t], pass);
 				ck_assert_int_le(user->balance, full);
 				ck_assert_int_ge(user->balance,
@@ -339,17 +348,15 @@ START_TEST(a_pass_has_an_end)
 	start(100, 10, 0);
 	user = entered(ALICE, 0);
 	for (; quota_may(&quota, user, 0, 1) != QUOTA_NOTHING; turns++)
-		quota_charge(&quota, user, 0, 131072, 0, 1);
+		charge(user, 0, 131072, 0, 1);
 	ck_assert_uint_eq(turns, 4);
 	for (turns = 0; quota_may(&quota, user, 0, 2) != QUOTA_NOTHING; turns++)
-		quota_charge(&quota, user, 52, 52, 0, 2);
+		charge(user, 52, 52, 0, 2);
 	ck_assert_uint_ge(turns, 60);
 	ck_assert_uint_le(turns, 64);
 	ck_assert_int_eq(quota_may(&quota, entered(BOB, 0), 0, 2), QUOTA_LARGE);
 }
 END_TEST
-
-#define WAITERS 100
 
 /* One large turn in a pass, of all users, one after another; small ones pass by. */
 START_TEST(large_turns_take_turns)
@@ -369,21 +376,55 @@ START_TEST(large_turns_take_turns)
 		size_t n = (pass - 1) % 2, i = (pass - 1) / 2;
 
 		ck_assert_ptr_eq(quota_next(&quota, 0, pass, false), &large[n][i]);
-		quota_charge(&quota, users[n], 0, 131072, 0, pass);
+		charge(users[n], 0, 131072, 0, pass);
 		ck_assert_ptr_null(quota_next(&quota, 0, pass, false));
 		/* Nor one that did not wait, of anybody; but a small one may go. */
 		ck_assert_int_eq(quota_may(&quota, users[0], 0, pass), QUOTA_SMALL);
 		ck_assert_int_eq(quota_may(&quota, users[1], 0, pass), QUOTA_SMALL);
-		quota_charge(&quota, users[1 - n], 52, 52, 0, pass);
+		charge(users[1 - n], 52, 52, 0, pass);
 	}
 	ck_assert_int_eq(quota_next_in_ms(&quota, 0), -1);
 	/* Of those just above small there are several; small ones do not count. */
 	for (uint64_t i = 0; i < QUOTA_LARGE_BYTES / 8192; i++) {
-		quota_charge(&quota, users[1], 52, 52, 0, 7);
+		charge(users[1], 52, 52, 0, 7);
 		ck_assert_int_eq(quota_may(&quota, users[0], 0, 7), QUOTA_LARGE);
-		quota_charge(&quota, users[0], 0, 8192, 0, 7);
+		charge(users[0], 0, 8192, 0, 7);
 	}
 	ck_assert_int_eq(quota_may(&quota, users[0], 0, 7), QUOTA_SMALL);
+}
+END_TEST
+
+/* However many small turns of one user there are, with all their heads: another's large one goes.
+ */
+START_TEST(small_turns_keep_no_large_one_out)
+{
+	const struct quota_cost cost = {0, QUOTA_SMALL_BYTES + 5120, QUOTA_SMALL_BYTES};
+	struct list_link small[WAITERS], large, *link;
+	struct quota_user *many, *one;
+
+	start(1000, 500, 0);
+	many = entered(ALICE, 0);
+	one = entered(BOB, 0);
+	for (int i = 0; i < WAITERS; i++) {
+		list_init(&small[i]);
+		quota_wait(&quota, many, &small[i], false);
+	}
+	list_init(&large);
+	for (uint64_t pass = 1; pass <= 10; pass++) {
+		bool had = false;
+
+		quota_wait(&quota, one, &large, true);
+		while ((link = quota_next(&quota, 0, pass, false))) {
+			had |= link == &large;
+			quota_charge(&quota, link == &large ? one : many, &cost, 0, pass);
+			if (link != &large)
+				quota_wait(&quota, many, link, false);
+		}
+		ck_assert_msg(had, "not in pass %u", (unsigned)pass);
+	}
+	quota_unwait(one, &large);
+	for (int i = 0; i < WAITERS; i++)
+		quota_unwait(many, &small[i]);
 }
 END_TEST
 
@@ -417,7 +458,7 @@ START_TEST(order_of_those_who_wait)
 			ck_assert_ptr_eq(link, &alice[1 + 2 * seen_alice++]);
 		ck_assert(list_empty(link));
 		for (int i = 0; i < (is_bob ? 1 : 16); i++)
-			quota_charge(&quota, is_bob ? b : a, 0, is_bob ? 32768 : 52, 0, 7);
+			charge(is_bob ? b : a, 0, is_bob ? 32768 : 52, 0, 7);
 	}
 	ck_assert_int_eq(seen_alice, 4);
 	ck_assert_int_eq(seen_bob, 2);
@@ -442,9 +483,9 @@ START_TEST(next_in_ms_is_exact)
 	user = entered(ALICE, 0);
 	list_init(&large);
 	list_init(&small);
-	quota_charge(&quota, user, QUOTA_TURN_BYTES, 0, 0, 1);
+	charge(user, QUOTA_TURN_BYTES, 0, 0, 1);
 	while (quota_may(&quota, user, 0, 1) == QUOTA_LARGE)
-		quota_charge(&quota, user, QUOTA_TURN_BYTES, 0, 0, 1);
+		charge(user, QUOTA_TURN_BYTES, 0, 0, 1);
 	quota_wait(&quota, user, &large, true);
 	ms = quota_next_in_ms(&quota, 0);
 	ck_assert_int_gt(ms, 0);
@@ -496,7 +537,7 @@ START_TEST(many_uids)
 		state = state * 1664525u + 1013904223u;
 		i = (state >> 8) % UIDS;
 		if (state >> 31 && has[i] > 0) {
-			quota_charge(&quota, users[i], 1000, 1000, now_ms, 1);
+			charge(users[i], 1000, 1000, now_ms, 1);
 			quota_leave(&quota, users[i], now_ms);
 			has[i]--;
 			total--;
@@ -572,6 +613,7 @@ int main(void)
 	tcase_add_test(tcase, nothing_overflows);
 	tcase_add_test(tcase, a_pass_has_an_end);
 	tcase_add_test(tcase, large_turns_take_turns);
+	tcase_add_test(tcase, small_turns_keep_no_large_one_out);
 	tcase_add_test(tcase, order_of_those_who_wait);
 	tcase_add_test(tcase, next_in_ms_is_exact);
 	tcase_add_test(tcase, a_waiter_that_ends_is_taken_out);
