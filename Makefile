@@ -102,7 +102,7 @@ CRYPTO_OBJS = crypto/chacha20.o crypto/rng.o
 ifeq ($(ARCH),x86_64)
 CRYPTO_OBJS += crypto/chacha20_avx2.o crypto/chacha20_avx512.o
 endif
-HOST_OBJS = host/cpu.o host/secmem.o host/vdso.o
+HOST_OBJS = host/cpu.o host/secmem.o host/vdso.o host/vmclock.o
 PROTO_OBJS = proto/wire.o proto/epoch_page.o
 SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o seccomp/landlock.o
 # Everything of the daemon but main(), so that tests can link it.

@@ -2,11 +2,9 @@
  * Owns: a mapping of one page, and the descriptor its detector holds. May touch: both, reading.
  * Never does: write, or map what could shrink under it by another user's hand.
  *
- * The page is the hypervisor's, little-endian (include/uapi/linux/vmclock-abi.h in the kernel's
- * tree). Its generation counter moves before a clone runs: one load sees it, no notice has to
+ * The page's generation counter moves before a clone runs: one load sees it, no notice has to
  * arrive. The disruption marker moves then too, and at a live migration.
  */
-#include <endian.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
@@ -16,71 +14,7 @@
 #include <unistd.h>
 
 #include "daemon/epoch.h"
-
-#define VMCLOCK_MAGIC             0x4b4c4356u
-#define VMCLOCK_VERSION           1u
-#define VMCLOCK_AT_MAGIC          0u
-#define VMCLOCK_AT_SIZE           4u
-#define VMCLOCK_AT_VERSION        8u
-#define VMCLOCK_AT_SEQUENCE       12u
-#define VMCLOCK_AT_DISRUPTION     16u
-#define VMCLOCK_AT_FLAGS          24u
-#define VMCLOCK_AT_COUNTER        104u
-#define VMCLOCK_FLAG_COUNTER      (1u << 8)
-#define VMCLOCK_FLAG_NOTIFICATION (1u << 9)
-
-/* The structure's size as it says itself: with the flags, and with the counter. */
-#define VMCLOCK_MIN_BYTES     32u
-#define VMCLOCK_COUNTER_BYTES 112u
-
-/* An update takes the hypervisor some stores; it can be interrupted within. */
-#define VMCLOCK_TRIES 1000
-
-struct vmclock_reading {
-	uint64_t disruption;
-	uint64_t counter;
-	uint64_t flags;
-	bool has_counter;
-	bool settled; /* all of one moment; else each is whole, but they may be of different ones */
-};
-
-static uint16_t load_16(const uint8_t *page, size_t offset)
-{
-	return le16toh(
-	    __atomic_load_n((const uint16_t *)(const void *)(page + offset), __ATOMIC_RELAXED));
-}
-
-static uint32_t load_32(const uint8_t *page, size_t offset)
-{
-	return le32toh(
-	    __atomic_load_n((const uint32_t *)(const void *)(page + offset), __ATOMIC_RELAXED));
-}
-
-static uint64_t load_64(const uint8_t *page, size_t offset)
-{
-	return le64toh(
-	    __atomic_load_n((const uint64_t *)(const void *)(page + offset), __ATOMIC_RELAXED));
-}
-
-static struct vmclock_reading read_page(const uint8_t *page)
-{
-	struct vmclock_reading reading = {.settled = false};
-	uint32_t sequence;
-
-	for (int i = 0; i < VMCLOCK_TRIES && !reading.settled; i++) {
-		/* Odd while it is written: then the second look cannot find it equal. */
-		sequence = load_32(page, VMCLOCK_AT_SEQUENCE) & ~1u;
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		reading.disruption = load_64(page, VMCLOCK_AT_DISRUPTION);
-		reading.flags = load_64(page, VMCLOCK_AT_FLAGS);
-		reading.counter = load_64(page, VMCLOCK_AT_COUNTER);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		reading.settled = load_32(page, VMCLOCK_AT_SEQUENCE) == sequence;
-	}
-	reading.has_counter = (reading.flags & VMCLOCK_FLAG_COUNTER) &&
-			      load_32(page, VMCLOCK_AT_SIZE) >= VMCLOCK_COUNTER_BYTES;
-	return reading;
-}
+#include "host/vmclock.h"
 
 static void remember(struct epoch_detector *detector, const struct vmclock_reading *reading)
 {
@@ -115,19 +49,6 @@ static const char *refuse_file(int fd, size_t page_bytes)
 		return "shorter than a page";
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)))
 		return "a file that others may change";
-	return NULL;
-}
-
-static const char *refuse_page(const uint8_t *page, size_t page_bytes)
-{
-	uint32_t size_bytes = load_32(page, VMCLOCK_AT_SIZE);
-
-	if (load_32(page, VMCLOCK_AT_MAGIC) != VMCLOCK_MAGIC)
-		return "not a vmclock page";
-	if (load_16(page, VMCLOCK_AT_VERSION) != VMCLOCK_VERSION)
-		return "a version not known here";
-	if (size_bytes < VMCLOCK_MIN_BYTES || page_bytes < VMCLOCK_COUNTER_BYTES)
-		return "too short";
 	return NULL;
 }
 
@@ -198,12 +119,12 @@ static void vmclock_start(struct epoch_detector *detector, int fd, const char *p
 	}
 	detector->own.vmclock.page = page;
 	detector->own.vmclock.page_bytes = page_bytes;
-	why = refuse_page(page, page_bytes);
+	why = vmclock_refuse(page, page_bytes);
 	if (why) {
 		give_up(detector, path, why);
 		return;
 	}
-	reading = read_page(page);
+	reading = vmclock_read(page);
 	remember(detector, &reading);
 	detector->own.vmclock.unsettled = !reading.settled;
 	detector->notifier =
@@ -238,7 +159,7 @@ static enum epoch_change vmclock_look(struct epoch_detector *detector, enum epoc
 	/* Before the page is read: what is written after this wakes again. */
 	if (depth == EPOCH_ALL && detector->watch)
 		drain_wake(detector);
-	reading = read_page(detector->own.vmclock.page);
+	reading = vmclock_read(detector->own.vmclock.page);
 	/* Without notifications the device hangs up, for ever. */
 	if (!(reading.flags & VMCLOCK_FLAG_NOTIFICATION))
 		detector->watch = false;

@@ -62,7 +62,7 @@ recipe() {
 		calls='pread close fstat clock_gettime'
 		longest=512
 		;;
-	vmclock) files='daemon/epoch_vmclock.c' calls='close fstat mmap munmap pread poll' longest=1024 ;;
+	vmclock) files='daemon/epoch_vmclock.c host/vmclock.c' calls='close fstat mmap munmap pread poll' longest=1024 ;;
 	page)
 		files='proto/epoch_page.c daemon/epoch_file.c daemon/pagefile.c'
 		calls='open close fstat fstatfs mmap munmap pread pwrite'
