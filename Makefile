@@ -115,8 +115,8 @@ DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o 
 	daemon/loop.o daemon/events.o daemon/parting.o daemon/announce.o daemon/text.o
 CLIENT_OBJS = client/rngclient.o client/errand.o client/session.o client/guard.o client/page.o client/shelf.o \
 	client/events.o client/subscription.o client/feed.o client/ledger.o client/reply.o \
-	client/transport.o client/turn.o client/local.o client/local_thread.o client/local_seed.o client/statepage.o \
-	client/bare.o client/rngclient_fd.o client/draw.o proto/wire.o proto/epoch_page.o host/vdso.o host/cpu.o $(CRYPTO_OBJS)
+	client/transport.o client/turn.o client/local.o client/local_thread.o client/local_seed.o client/local_vmclock.o client/statepage.o \
+	client/bare.o client/rngclient_fd.o client/draw.o proto/wire.o proto/epoch_page.o host/vdso.o host/vmclock.o host/cpu.o $(CRYPTO_OBJS)
 # host/vdso: rngcli asks the kernel, not the daemon, whether the kernel reseeded.
 CLI_OBJS = client/rngcli.o client/args.o client/cmd_get.o client/cmd_status.o client/cmd_clone.o \
 	client/cmd_watch.o client/cmd_kernel.o client/control.o client/seed.o client/settle.o client/owes.o \
@@ -181,7 +181,7 @@ $(B)/installed/rngcli: $(call obj,$(CLI_OBJS)) $(LIB_SO)
 UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem check_wire \
 	check_options check_log check_service check_entropy check_health check_reseed check_batch check_listener \
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
-	check_size check_local_seed check_local_daemon check_local check_rngclient check_rngclient_fd check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
+	check_size check_local_seed check_local_daemon check_local check_local_vmclock check_rngclient check_rngclient_fd check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
 	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
 	check_events check_text check_args check_owes check_local_storm
@@ -193,7 +193,7 @@ CHECK_LIBS = -lcheck -lsubunit -lm -lrt -lpthread
 DAEMON_PARTS = $(DAEMON_OBJS) $(SECCOMP_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS) $(PROTO_OBJS)
 
 # Tests link the daemon's own objects; what a test does not use costs nothing.
-$(filter-out $(B)/tests/check_local $(B)/tests/check_local_seed,$(UNIT_BINS)): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_PARTS)) $(LIB_A)
+$(filter-out $(addprefix $(B)/tests/,check_local check_local_seed check_local_vmclock),$(UNIT_BINS)): $(B)/tests/%: $(O)/tests/%.o $(call obj,$(TEST_SUPPORT) $(DAEMON_PARTS)) $(LIB_A)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -o $@ $^ $(CHECK_LIBS) $(DAEMON_LIBS) $(LDFLAGS)
@@ -206,11 +206,16 @@ $(B)/tests/check_entropy: override LDFLAGS += \
 $(B)/tests/check_rngclient_fd: override LDFLAGS += -Wl,--wrap=read
 
 # Without the library: this one's seeds are the test's own.
-LOCAL_OBJS = client/local.o client/local_thread.o client/draw.o client/statepage.o client/transport.o client/turn.o
+LOCAL_OBJS = client/local.o client/local_thread.o client/local_vmclock.o client/draw.o client/statepage.o client/transport.o client/turn.o
 $(B)/tests/check_local: $(call obj,tests/check_local.o $(LOCAL_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS))
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -Wl,--wrap=cpu_has_rdrand,--wrap=cpu_rdrand64,--wrap=rng_fill -o $@ $^ $(CHECK_LIBS) $(LDFLAGS)
+
+$(B)/tests/check_local_vmclock: $(call obj,tests/check_local_vmclock.o $(LOCAL_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS))
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -pie -Wl,--wrap=rng_fill -o $@ $^ $(CHECK_LIBS) $(LDFLAGS)
 
 # The library in its parts, so that the linker can answer in the daemon's and the kernel's place.
 $(B)/tests/check_local_seed: $(call obj,tests/check_local_seed.o $(CLIENT_OBJS))

@@ -39,7 +39,7 @@ struct local_try {
 static bool is_whole(struct rngclient_local *local)
 {
 	return local_is_current(&local->mark) && local_is_marked(local->page.data, local->marker) &&
-	       statepage_is_ours(&local->page);
+	       local_vmclock_holds(&local->vmclock) && statepage_is_ours(&local->page);
 }
 
 /* May the state be used for another batch? */
@@ -80,6 +80,7 @@ static int new_state(struct rngclient_local *local, int64_t deadline_ns)
 	int err;
 
 	forget(local);
+	local_vmclock_note(&local->vmclock);
 	local->rekeys = __atomic_load_n(&local_rekeys, __ATOMIC_ACQUIRE);
 	/* A bare one locks nothing, and needs not: in a child it gets no seed. */
 	err = local->bare ? 0 : statepage_renew(&local->page);
@@ -227,16 +228,22 @@ int local_fill(struct rngclient_local *local, void *out, size_t len)
 	return err;
 }
 
+/* Is who is inside a thread of the parent's, which does not come back? */
+static bool is_left_behind(const struct rngclient_local *local, uintptr_t inside)
+{
+	return inside != local_thread_here() && local_seed_is_forked(&local->seed);
+}
+
 /*
  * Below this call there is another one on this thread, which a signal interrupted, and the state is
- * in its hands. Or there was one on a thread of the parent's: that one does not come back.
+ * in its hands. Or there was one on a thread of the parent's.
  */
 int local_refuse(struct rngclient_local *local, void *out, size_t len)
 {
 	uintptr_t inside = __atomic_load_n(&local->in_use, __ATOMIC_RELAXED);
 	int err = -EDEADLK;
 
-	if (inside != local_thread_here() && local_seed_is_forked(&local->seed)) {
+	if (is_left_behind(local, inside)) {
 		local_enter(local);
 		forget(local);
 		return local_fill(local, out, len);
@@ -313,11 +320,51 @@ RNGCLIENT_EXPORT void rngclient_local_close(struct rngclient_local *local)
 		local_seed_deinit(&local->seed);
 	} else if (local) {
 		statepage_deinit(&local->page);
+		local_vmclock_unmap(&local->vmclock);
 		local_seed_deinit(&local->seed);
 		free((char *)(uintptr_t)local->seed.path);
 		free(local);
 	}
 	errno = saved_errno;
+}
+
+/* given becomes the generator's on success, and there is no state that is not tied to it. */
+static int take_vmclock(struct rngclient_local *local, const struct local_vmclock *given)
+{
+	uintptr_t inside = __atomic_load_n(&local->in_use, __ATOMIC_RELAXED);
+	struct local_vmclock before;
+
+	if (inside != 0 && !is_left_behind(local, inside))
+		return -EDEADLK;
+	local_enter(local);
+	forget(local);
+	before = local->vmclock;
+	local->vmclock = *given;
+	local_leave(local);
+	local_vmclock_unmap(&before);
+	return 0;
+}
+
+RNGCLIENT_EXPORT int rngclient_local_vmclock(struct rngclient_local *local, int fd)
+{
+	struct local_vmclock given;
+	int err;
+
+	local = local_meant(local);
+	if (local && local->bare)
+		return -EOPNOTSUPP;
+	err = local_vmclock_map(&given, fd);
+	if (err)
+		return err;
+	if (!local) {
+		err = rngclient_local_open_thread(NULL, 0, 0);
+		local = local_thread_own;
+	}
+	if (!err)
+		err = take_vmclock(local, &given);
+	if (err)
+		local_vmclock_unmap(&given);
+	return err;
 }
 
 RNGCLIENT_EXPORT LOCAL_FAST_CODE int rngclient_local_bytes(struct rngclient_local *local, void *buf,

@@ -19,6 +19,7 @@
 #include "client/rngclient.h"
 #include "client/rngclient_local.h"
 #include "client/local_seed.h"
+#include "client/local_vmclock.h"
 #include "client/statepage.h"
 #include "crypto/rng.h"
 
@@ -63,6 +64,7 @@ struct rngclient_local {
 	struct local_seed_mark mark; /* look_again is NULL while there is no state */
 	struct statepage page;
 	struct local_seed seed;
+	struct local_vmclock vmclock; /* a bare one has none */
 	bool has_rdrand;
 	bool bare; /* client/bare: no clock, no system call; the memory is mapped and stays */
 	int timeout_ms;

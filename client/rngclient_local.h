@@ -13,7 +13,8 @@
  * seed before another byte is given, and if it is not there the call fails by its deadline: old
  * state is never used instead. What remains: bytes made before the daemon died without a word,
  * 1 KiB at most, are handed out after that, whenever they are drawn; if the machine is cloned while
- * no daemon runs, both copies hand them out.
+ * no daemon runs, both copies hand them out. Who may open the hypervisor's clock page can have it
+ * looked at as well: rngclient_local_vmclock().
  *
  * A draw takes no lock and no system call, but for the question to the daemon and what that needs:
  * once a minute or so, when the kernel reseeds.
@@ -100,6 +101,37 @@ int rngclient_local_open(struct rngclient_local **out, const char *socket_path, 
  */
 int rngclient_local_open_thread(const char *socket_path, int timeout_ms,
 				unsigned int options) RNGCLIENT_MUST_CHECK;
+
+/*
+ * Ties the generator to the hypervisor's clock page: fd is /dev/vmclock0, opened for reading. It
+ * is root's by default: open it before privileges are dropped, or be handed it. fd stays the
+ * caller's and may be closed after.
+ *
+ * From then on the page must say what it said before the seed was asked for: its generation counter
+ * where it has one, and its disruption marker. The hypervisor moves them before a clone runs on,
+ * when neither the kernel nor the daemon may have noticed. It is looked at by loads and without a
+ * system call, before every KiB that is made; in a draw of more than 256 bytes, before and after
+ * every 64 KiB, and all of the draw is made anew where it moved. What is left of a KiB, 1023 bytes
+ * at most, stays good until the daemon has noticed.
+ *
+ * What was made before is thrown away: the next draw takes a seed. Another page takes the former's
+ * place; on failure that stays. A child goes on with its parent's. While the page is being written,
+ * or is none any more, there is no byte: -EAGAIN by the deadline, or RNGCLIENT_LOCAL_GETRANDOM.
+ *
+ * The page says that it is a copy, and not which: what makes the copies' seeds differ is the
+ * daemon. With RDRAND it does so at once. Without, one that has the page too (--vmclock) refuses,
+ * and draws end with -EAGAIN, until something tells the copies apart; one that has it not gives
+ * what the others' daemons may give as well, until it notices.
+ *
+ *   -EINVAL      no vmclock page, or a file of another kind than those that can be read for as long
+ *                as they are mapped: devices, and memfds with F_SEAL_SHRINK
+ *   -EACCES      fd is not open for reading
+ *   -EDEADLK     in a signal handler, in the middle of a draw
+ *   -EOPNOTSUPP  the generator is rngclient_local_open_fd()'s, which takes a seed for every KiB
+ *   -ENOMEM, or another error of fstat(2) or mmap(2)
+ *   and with NULL, where the thread has none yet, all of rngclient_local_open_thread()
+ */
+int rngclient_local_vmclock(struct rngclient_local *local, int fd) RNGCLIENT_MUST_CHECK;
 
 /* Fills buf with len random bytes, any len; on failure they are zero. */
 int rngclient_local_bytes(struct rngclient_local *local, void *buf,

@@ -4,7 +4,9 @@
  */
 #include <check.h>
 #include <dlfcn.h>
+#include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -139,6 +141,40 @@ START_TEST(clones)
 	}
 	check_distinct(all, sizeof(all));
 	rngclient_local_close(local);
+}
+END_TEST
+
+/* A clone that only the hypervisor's page tells of: this daemon does not have it. */
+START_TEST(clock_page)
+{
+	struct rngclient_local *local = open_local(0, 0);
+	int fd = memfd_create("vmclock", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	uint8_t buf[MORE_BYTES];
+	uint32_t *page;
+	uint64_t seeds;
+
+	ck_assert_int_eq(ftruncate(fd, (off_t)page_bytes), 0);
+	ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	page = mmap(NULL, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(page, MAP_FAILED);
+	ck_assert_int_eq(rngclient_local_vmclock(local, fd), -EINVAL);
+	page[0] = htole32(0x4b4c4356);
+	page[1] = htole32(112);
+	page[2] = htole32(1);      /* version */
+	page[6] = htole32(1 << 8); /* there is a counter */
+	ck_assert_int_eq(rngclient_local_vmclock(local, fd), 0);
+	close(fd);
+	for (int i = 0; i < 16; i++) {
+		seeds = local->marker;
+		page[26] = htole32((uint32_t)i + 1); /* the counter's low half */
+		for (size_t k = 0; k < sizeof(buf); k += 256)
+			ck_assert_int_eq(rngclient_local_bytes(local, buf + k, 256), 0);
+		ck_assert_uint_gt(local->marker, seeds);
+		check_distinct(buf, 256);
+	}
+	rngclient_local_close(local);
+	munmap(page, page_bytes);
 }
 END_TEST
 
@@ -360,6 +396,7 @@ int main(void)
 #endif
 	tcase_add_test(tcase, draws);
 	tcase_add_test(tcase, clones);
+	tcase_add_test(tcase, clock_page);
 	tcase_add_test(tcase, stopped_and_back);
 	tcase_add_test(tcase, killed);
 	tcase_add_test(tcase, hung);
