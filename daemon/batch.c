@@ -163,30 +163,29 @@ static int make_once(struct batch *batch, const struct conn *conn, size_t in_byt
 	/* What is planned beyond that is not taken, as if the peer's buffer were full. */
 	if (conn->unread.narrow && batch->bytes > UNREAD_TURN_BYTES)
 		batch->bytes = UNREAD_TURN_BYTES;
-	batch->made_bytes = batch->bytes;
+	batch->cost.made_bytes = batch->bytes;
 	start = shared->frames[0].start;
 	if (batch->frame_count == 0 || batch->bytes <= start)
 		return 0;
 	len = batch->bytes - start;
-	batch->random_made = len < batch->random_bytes ? len : batch->random_bytes;
+	batch->cost.random_bytes = len < batch->random_bytes ? len : batch->random_bytes;
 	return reseed_fill(shared->reseed, shared->scratch + start, len, &batch->generation);
 }
 
 int batch_make(struct batch *batch, const struct conn *conn, size_t in_bytes)
 {
 	int err = make_once(batch, conn, in_bytes);
-	size_t made_bytes = batch->made_bytes, random_made = batch->random_made;
+	const struct quota_cost cost = batch->cost;
 
 	if (err != 0) {
 		if (conn->frame_owed > 0)
 			return -ECONNRESET;
 		plan(batch, conn, in_bytes,
 		     err == RESEED_E_AGAIN ? RNGD_PROTO_E_AGAIN : RNGD_PROTO_E_UNAVAILABLE);
-		batch->made_bytes = made_bytes; /* and thrown away */
-		batch->random_made = random_made;
+		batch->cost = cost;
 		return 0;
 	}
-	if (random_made == 0)
+	if (cost.random_bytes == 0)
 		return 0;
 	if (conn->frame_owed > 0 && batch->generation != conn->frame_generation)
 		return -ECONNRESET;

@@ -22,8 +22,7 @@ struct batch {
 	size_t bytes;                  /* in the scratch, all told: those to be sent */
 	size_t control_bytes;          /* of them, the first run */
 	size_t random_bytes;           /* of them, at random */
-	size_t made_bytes;             /* by batch_make(), what it threw away included */
-	size_t random_made;            /* of them, at random */
+	struct quota_cost cost;        /* by batch_make() and the send; what was thrown away too */
 	size_t frame_count;            /* frames of the second run, in shared->frames */
 	uint64_t generation;           /* under which the random bytes were made */
 	uint64_t begun_owed;           /* bytes of the first frame, if its head went out before */

@@ -128,10 +128,8 @@ static ssize_t send_page(const struct conn *conn, uint8_t *data, size_t len)
 	return sendmsg(conn->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/*
- * Sends the batch; what the peer does not take becomes a debt in conn. 0 or -errno.
- */
-static int conn_send(struct conn *conn, struct batch *batch, size_t *sent_bytes)
+/* Sends the batch; what the peer does not take becomes a debt in conn. 0 or -errno. */
+static int conn_send(struct conn *conn, struct batch *batch)
 {
 	uint8_t *scratch = conn->shared->scratch;
 	uint64_t requests;
@@ -150,7 +148,7 @@ static int conn_send(struct conn *conn, struct batch *batch, size_t *sent_bytes)
 		if (n < 0)
 			n = 0;
 	}
-	*sent_bytes = (size_t)n;
+	batch->cost.sent_bytes = (size_t)n;
 	unread_sent(conn, (size_t)n);
 	conn->page_owed = batch->with_page && n == 0;
 	conn->page_asked = batch->page_asked || batch->with_page;
@@ -262,18 +260,17 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 	struct conn_shared *shared = conn->shared;
 	uint64_t requests = conn->progress.requests;
 	struct batch batch;
-	size_t sent_bytes = 0, used;
+	size_t used;
 	int err, kept = 0;
 
 	err = batch_make(&batch, conn, in_bytes);
 	if (!err && batch.subscribe)
 		err = conn_subscribe(conn, &batch);
 	if (!err)
-		err = conn_send(conn, &batch, &sent_bytes);
+		err = conn_send(conn, &batch);
 	wipe(shared->scratch, batch.bytes);
 	used = conn->progress.in_used;
-	quota_charge(&shared->peers->quota, conn->user,
-		     &(struct quota_cost){sent_bytes, batch.made_bytes, batch.random_made}, now_ms,
+	quota_charge(&shared->peers->quota, conn->user, &batch.cost, now_ms,
 		     ev_iteration(shared->loop));
 	conn->progress.in_used = 0;
 	if (!err || conn->subscriber) /* whose ACKs count, if need be at the end */
@@ -292,7 +289,8 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 		return 0;
 	}
 	conn_watch(conn);
-	return conn_time(conn, sent_bytes > 0 || conn->progress.requests != requests, now_ms);
+	return conn_time(conn, batch.cost.sent_bytes > 0 || conn->progress.requests != requests,
+			 now_ms);
 }
 
 /* One turn: read, plan, make, send, remember. 0, or -errno: the connection is over. */
