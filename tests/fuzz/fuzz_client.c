@@ -407,8 +407,12 @@ int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 int __wrap_shutdown(int fd, int how)
 {
-	FUZZ_CHECK(link_of(fd) && how == SHUT_RD && !link_of(fd)->foreign);
-	link_of(fd)->gone = true;
+	struct link *link = link_of(fd);
+
+	/* A child ends what it shared with its parent; nobody else writes no more. */
+	FUZZ_CHECK(link && (how == SHUT_RD || how == SHUT_RDWR));
+	FUZZ_CHECK(link->foreign == (how == SHUT_RDWR));
+	link->gone = true;
 	return 0;
 }
 
@@ -649,8 +653,9 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 		if (!wait)
 			return fail(EAGAIN);
 		if (!step(link, &done)) {
-			/* A wait without an end: the only way out of it is that the server goes. */
-			link->gone = limit_ns == 0;
+			/* A wait without an end, be it in slices: the way out is that the server
+			 * goes. */
+			link->gone = limit_ns == 0 || server.for_ever;
 			if (limit_ns > 0 && server.now_ns < wakes_ns + LATE_NS(limit_ns))
 				server.now_ns = wakes_ns + LATE_NS(limit_ns);
 			return given > 0 || link->gone ? received(link, msg, given) : fail(EAGAIN);
