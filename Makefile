@@ -221,7 +221,7 @@ $(B)/tests/check_local_vmclock: $(call obj,tests/check_local_vmclock.o $(LOCAL_O
 $(B)/tests/check_local_seed: $(call obj,tests/check_local_seed.o $(CLIENT_OBJS))
 	$(SAY) LD $@
 	@mkdir -p $(@D)
-	$(Q)$(LINK) -pie -Wl,--wrap=errand_run,--wrap=getrandom -o $@ $^ $(CHECK_LIBS) $(LDFLAGS)
+	$(Q)$(LINK) -pie -Wl,--wrap=errand_run,--wrap=bare_get,--wrap=getrandom -o $@ $^ $(CHECK_LIBS) $(LDFLAGS)
 
 $(B)/tests/check_size: $(O)/client/size.o
 $(B)/tests/check_show: $(call obj,client/show.o client/lines.o client/fields.o client/size.o)

@@ -75,7 +75,6 @@ static void forget(struct rngclient_local *local)
 static int new_state(struct rngclient_local *local, int64_t deadline_ns)
 {
 	struct local_state *state = local->page.data;
-	uint8_t key[LOCAL_SEED_BYTES];
 	struct local_seed_mark mark;
 	int err;
 
@@ -89,11 +88,9 @@ static int new_state(struct rngclient_local *local, int64_t deadline_ns)
 	local->marker++;
 	__atomic_store_n(&state->marker, local->marker, __ATOMIC_RELEASE);
 	local_fence();
-	err = local_seed_take(&local->seed, key, &mark, deadline_ns);
+	err = local_seed_take(&local->seed, state->rng.key, &mark, deadline_ns);
 	if (err)
 		return err;
-	rng_rekey(&state->rng, key);
-	explicit_bzero(key, sizeof(key));
 	local_fence();
 	local->mark = mark;
 	return 0;

@@ -51,7 +51,7 @@ int local_seed_kernel(void *buf, size_t len)
 int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
 		    struct local_seed_mark *mark, int64_t deadline_ns)
 {
-	uint8_t daemon[LOCAL_SEED_BYTES] = {0}, kernel[LOCAL_SEED_BYTES] = {0};
+	uint8_t daemon[LOCAL_SEED_BYTES] = {0};
 	const struct errand errand = {
 	    .exchange = get_exchange,
 	    .guarded = true,
@@ -60,16 +60,19 @@ int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
 	};
 	const struct guard *guard = &seed->client->session.guard;
 	const bool bare = seed->client->bare.mark != NULL;
-	int err = bare ? bare_get(seed->client, daemon, sizeof(daemon))
+	/*
+	 * What alone is a seed stands nowhere but at key: a fork in another thread copies this
+	 * stack, where it finds the daemon's half. There is no getrandom(2) in a bare client.
+	 */
+	int err = bare ? bare_get(seed->client, key, LOCAL_SEED_BYTES)
 		       : errand_run(seed->client, &errand, deadline_ns);
 
-	/* Zeroes change nothing: no getrandom(2) there, and the daemon's word alone. */
 	if (!err && !bare)
-		err = local_seed_kernel(kernel, sizeof(kernel));
+		err = local_seed_kernel(key, LOCAL_SEED_BYTES);
 	if (!err && !guard->page.map)
 		err = -ENODATA;
 	if (!err) {
-		local_seed_mix(key, daemon, kernel);
+		local_seed_mix(key, daemon, key); /* zeroes change nothing */
 		/* Read before the daemon's last look: whatever moves after that is a difference. */
 		*mark = (struct local_seed_mark){&guard->page.map->look_again,
 						 guard->agreed.look_again};
@@ -77,7 +80,6 @@ int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
 		explicit_bzero(key, LOCAL_SEED_BYTES);
 	}
 	explicit_bzero(daemon, sizeof(daemon));
-	explicit_bzero(kernel, sizeof(kernel));
 	return err;
 }
 

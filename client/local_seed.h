@@ -35,9 +35,10 @@ struct local_seed_mark {
 int local_seed_connect(struct local_seed *seed, int timeout_ms);
 
 /*
- * Asks the daemon and the kernel. key: the seed, for the caller to wipe; all zero on failure. *mark
- * is set on success; what it pointed to before may be gone either way. 0; -ENODATA: the daemon
- * publishes no page; or an error of rngclient_get(), by the deadline (transport_deadline()).
+ * Asks the daemon and the kernel. key: the seed, for the caller to wipe; all zero on failure. It is
+ * made there and nowhere else: where key lies in memory that a child finds zeroed, no child finds
+ * it. *mark is set on success; what it pointed to before may be gone either way. 0; -ENODATA: the
+ * daemon publishes no page; or an error of rngclient_get(), by the deadline (transport_deadline()).
  */
 int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
 		    struct local_seed_mark *mark, int64_t deadline_ns);
@@ -66,7 +67,7 @@ int local_seed_straight(struct local_seed *seed, void *out, size_t len);
 /* Closes the connection; a zeroed struct is allowed. */
 void local_seed_deinit(struct local_seed *seed);
 
-/* key = daemon XOR kernel. */
+/* key = daemon XOR kernel; it may be either of them. */
 static inline void local_seed_mix(uint8_t key[LOCAL_SEED_BYTES],
 				  const uint8_t daemon[LOCAL_SEED_BYTES],
 				  const uint8_t kernel[LOCAL_SEED_BYTES])

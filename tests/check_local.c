@@ -45,9 +45,10 @@ struct world {
 };
 
 static struct world *world;
-static uint64_t last_seed;   /* this process's */
-static uint64_t last_kernel; /* generation when it was taken */
-static pid_t last_pid;       /* and in which process */
+static uint64_t last_seed;      /* this process's */
+static uint64_t last_kernel;    /* generation when it was taken */
+static pid_t last_pid;          /* and in which process */
+static const uint8_t *last_key; /* where it was written */
 static bool nonce_is_there;
 
 bool __wrap_cpu_has_rdrand(void);
@@ -109,6 +110,7 @@ int local_seed_take(struct local_seed *seed, uint8_t key[LOCAL_SEED_BYTES],
 	last_kernel = world->kernel;
 	last_pid = getpid();
 	last_seed = ++world->taken;
+	last_key = key;
 	make_seed(last_seed, key);
 	if (world->hold) {
 		world->held = true;
@@ -917,6 +919,7 @@ START_TEST(child_finds_nothing)
 	pid_t pid;
 
 	ck_assert_int_eq(rngclient_local_bytes(local, out, sizeof(out)), 0);
+	ck_assert_ptr_eq(last_key, state->rng.key); /* never elsewhere */
 	memcpy(key, state->rng.key, sizeof(key));
 	shared = local->page.shared;
 	pid = fork();

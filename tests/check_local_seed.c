@@ -17,10 +17,12 @@ static struct epoch_page page;
 static struct rngclient client;
 static struct local_seed seed;
 static int daemon_err, kernel_err, interruptions;
-static size_t kernel_gives; /* at a time */
+static size_t kernel_gives;                        /* at a time */
+static const uint8_t *kernel_wrote, *daemon_wrote; /* last */
 
 int __wrap_errand_run(struct rngclient *asked, const struct errand *errand, int64_t deadline_ns);
 ssize_t __wrap_getrandom(void *buf, size_t len, unsigned int flags);
+int __wrap_bare_get(struct rngclient *asked, void *out, size_t len);
 
 int __wrap_errand_run(struct rngclient *asked, const struct errand *errand, int64_t deadline_ns)
 {
@@ -30,7 +32,16 @@ int __wrap_errand_run(struct rngclient *asked, const struct errand *errand, int6
 	ck_assert_int_eq(deadline_ns, 1234);
 	if (!daemon_err)
 		memset(errand->out, 0x5a, errand->out_bytes);
+	daemon_wrote = errand->out;
 	return daemon_err;
+}
+
+int __wrap_bare_get(struct rngclient *asked, void *out, size_t len)
+{
+	ck_assert_ptr_eq(asked, &client);
+	memset(out, 0x5a, len);
+	daemon_wrote = out;
+	return 0;
 }
 
 ssize_t __wrap_getrandom(void *buf, size_t len, unsigned int flags)
@@ -42,6 +53,7 @@ ssize_t __wrap_getrandom(void *buf, size_t len, unsigned int flags)
 	}
 	len = len < kernel_gives ? len : kernel_gives;
 	memset(buf, 0x33, len);
+	kernel_wrote = (uint8_t *)buf + len;
 	return (ssize_t)len;
 }
 
@@ -83,6 +95,24 @@ START_TEST(both_decide)
 	check_bytes(key, 0x5a ^ 0x33);
 	ck_assert_ptr_eq(mark.look_again, &page.look_again);
 	ck_assert_uint_eq(mark.was, 5);
+}
+END_TEST
+
+/* On the stack, which a fork in another thread copies, there is never more than one half. */
+START_TEST(whole_at_key_alone)
+{
+	const uint32_t here = BARE_HERE;
+	struct local_seed_mark mark;
+	uint8_t key[LOCAL_SEED_BYTES];
+
+	ck_assert_int_eq(local_seed_take(&seed, key, &mark, 1234), 0);
+	ck_assert_ptr_eq(kernel_wrote, key + sizeof(key));
+	ck_assert_ptr_ne(daemon_wrote, key);
+	kernel_err = ENOSYS; /* not asked */
+	client.bare.mark = &here;
+	ck_assert_int_eq(local_seed_take(&seed, key, &mark, 1234), 0);
+	check_bytes(key, 0x5a);
+	ck_assert_ptr_eq(daemon_wrote, key);
 }
 END_TEST
 
@@ -139,6 +169,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, begin, NULL);
 	tcase_add_test(tcase, both_decide);
+	tcase_add_test(tcase, whole_at_key_alone);
 	tcase_add_test(tcase, either_can_fail);
 	tcase_add_test(tcase, how_long);
 	suite_add_tcase(suite, tcase);
