@@ -205,6 +205,9 @@ $(B)/tests/check_entropy: override LDFLAGS += \
 # A fork in the very moment in which bytes were read.
 $(B)/tests/check_rngclient_fd: override LDFLAGS += -Wl,--wrap=read
 
+# And before a request was sent.
+$(B)/tests/check_rngclient: override LDFLAGS += -Wl,--wrap=fstat,--wrap=send
+
 # Without the library: this one's seeds are the test's own.
 LOCAL_OBJS = client/local.o client/local_thread.o client/local_vmclock.o client/draw.o client/statepage.o client/transport.o client/turn.o
 $(B)/tests/check_local: $(call obj,tests/check_local.o $(LOCAL_OBJS) $(CRYPTO_OBJS) $(HOST_OBJS))

@@ -310,24 +310,21 @@ int transport_send(struct transport *transport, const void *data, size_t len, in
 {
 	const char *at = data;
 	ssize_t n;
-	int err;
+	int err = 0;
 
-	while (len > 0) {
-		n = send(transport->fd, at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (!err && len > 0) {
+		err = check_child(transport->turn);
+		n = err ? 0 : send(transport->fd, at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0) {
 			at += n;
 			len -= (size_t)n;
-			continue;
+		} else if (errno == EAGAIN) {
+			err = transport_wait(transport->fd, POLLOUT, transport->turn, deadline_ns);
+		} else if (errno != EINTR) {
+			err = -errno;
 		}
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return -errno;
-		err = transport_wait(transport->fd, POLLOUT, transport->turn, deadline_ns);
-		if (err)
-			return err;
 	}
-	return 0;
+	return err;
 }
 
 /* Returns what is left of the buffers then. */

@@ -82,7 +82,10 @@ int transport_set_timeout(struct transport *transport, int timeout_ms);
 /* Is the descriptor still the socket that was connected? */
 bool transport_is_ours(const struct transport *transport);
 
-/* Sends all of it. 0, -ETIMEDOUT, or -errno (-EPIPE, -ECONNRESET: the peer is gone). */
+/*
+ * Sends all of it. 0, -ETIMEDOUT, or -errno (-EPIPE, -ECONNRESET: the peer is gone; -ESTALE: as
+ * transport_recv()).
+ */
 int transport_send(struct transport *transport, const void *data, size_t len, int64_t deadline_ns);
 
 /*

@@ -897,6 +897,63 @@ static void fork_in_handler(int signal_number)
 		forks = 100;
 }
 
+/* Put there by the linker: as if a handler had forked when the turn was taken, nothing sent yet. */
+int __wrap_fstat(int fd, struct stat *st);
+int __real_fstat(int fd, struct stat *st);
+ssize_t __wrap_send(int fd, const void *data, size_t len, int flags);
+ssize_t __real_send(int fd, const void *data, size_t len, int flags);
+
+static bool fork_in_fstat;
+static struct stat parents_socket;
+static pid_t forked;
+
+int __wrap_fstat(int fd, struct stat *st)
+{
+	int err = __real_fstat(fd, st);
+
+	if (fork_in_fstat) {
+		fork_in_fstat = false;
+		parents_socket = *st;
+		forked = fork();
+	}
+	return err;
+}
+
+ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
+{
+	struct stat st;
+
+	/* What the child asks for goes over a connection of its own. */
+	if (parents_socket.st_ino != 0 && forked == 0 && __real_fstat(fd, &st) == 0 &&
+	    st.st_ino == parents_socket.st_ino)
+		_exit(7);
+	return __real_send(fd, data, len, flags);
+}
+
+START_TEST(fork_before_the_request)
+{
+	struct support_rngd rngd;
+	struct rngclient *client;
+	pid_t self = getpid();
+	uint8_t buf[32];
+	int err, status;
+
+	support_start(&rngd, NULL);
+	client = open_client(&rngd);
+	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
+	fork_in_fstat = true;
+	err = rngclient_get(client, buf, sizeof(buf));
+	if (getpid() != self)
+		_exit(err == 0 ? 0 : 1);
+	ck_assert_int_eq(err, 0);
+	ck_assert_int_gt(forked, 0);
+	ck_assert_int_eq(waitpid(forked, &status, 0), forked);
+	ck_assert_int_eq(status, 0);
+	rngclient_close(client);
+	support_end(&rngd);
+}
+END_TEST
+
 START_TEST(fork_inside_a_call)
 {
 	struct sigaction action = {.sa_handler = fork_in_handler};
@@ -1168,6 +1225,7 @@ static TCase *real_cases(void)
 #ifndef __SANITIZE_THREAD__
 	tcase_add_test(tcase, fork_while_a_thread_is_inside);
 	tcase_add_test(tcase, fork_inside_a_call);
+	tcase_add_test(tcase, fork_before_the_request);
 #endif
 	tcase_add_test(tcase, threads_share_a_handle);
 	tcase_add_test(tcase, waiting_for_a_turn_has_a_deadline);
