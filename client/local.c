@@ -228,18 +228,24 @@ int local_fill(struct rngclient_local *local, void *out, size_t len)
 /* Is who is inside a thread of the parent's, which does not come back? */
 static bool is_left_behind(const struct rngclient_local *local, uintptr_t inside)
 {
-	return inside != local_thread_here() && local_seed_is_forked(&local->seed);
+	return inside != local_thread_count() && local_seed_is_forked(&local->seed);
 }
 
 /*
  * Below this call there is another one on this thread, which a signal interrupted, and the state is
- * in its hands. Or there was one on a thread of the parent's.
+ * in its hands. Or there was one on a thread of the parent's: that one does not come back. Or the
+ * thread had no number yet, and nothing is in the way.
  */
 int local_refuse(struct rngclient_local *local, void *out, size_t len)
 {
-	uintptr_t inside = __atomic_load_n(&local->in_use, __ATOMIC_RELAXED);
+	const uintptr_t inside = __atomic_load_n(&local->in_use, __ATOMIC_RELAXED);
 	int err = -EDEADLK;
 
+	(void)local_thread_count();
+	if (inside == 0) {
+		local_enter(local);
+		return local_fill(local, out, len);
+	}
 	if (is_left_behind(local, inside)) {
 		local_enter(local);
 		forget(local);
@@ -376,7 +382,7 @@ RNGCLIENT_EXPORT LOCAL_FAST_CODE int rngclient_local_bytes(struct rngclient_loca
 		return local_thread_first(buf, len);
 	if (len <= LOCAL_SMALL_BYTES)
 		return local_draw(local, buf, len);
-	if (__atomic_load_n(&local->in_use, __ATOMIC_RELAXED) != 0)
+	if (local_is_refused(local))
 		return local_refuse(local, buf, len);
 	local_enter(local);
 	return local_fill(local, buf, len);

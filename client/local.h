@@ -56,7 +56,7 @@ struct local_state {
 };
 
 struct rngclient_local {
-	uintptr_t in_use;   /* which thread is inside of a call; 0: none. Signals see it too */
+	uintptr_t in_use;   /* number of the thread inside of a call; 0: none. Signals see it too */
 	size_t left_bytes;  /* of the batch, at its end; 0 also when there is no state */
 	size_t aside_bytes; /* the same, out of reach of a draw that does not count */
 	uint64_t marker;    /* what the page must show; never 0 */
@@ -96,28 +96,32 @@ int local_fill(struct rngclient_local *local, void *out, size_t len);
  */
 int local_begin(struct rngclient_local *local);
 
-/* A draw while in_use is set. */
+/*
+ * A draw while in_use is set, or the first of a thread that has no number yet. All of
+ * rngclient_local_bytes().
+ */
 int local_refuse(struct rngclient_local *local, void *out, size_t len);
 
-/* One load in a shared library too, where the address of a variable of the thread's takes two. */
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_thread_pointer)
-#define LOCAL_THREAD_POINTER __builtin_thread_pointer()
-#endif
-#endif
-#ifndef LOCAL_THREAD_POINTER
-#define LOCAL_THREAD_POINTER (&local_thread_own)
-#endif
+/*
+ * The calling thread's number, which no other thread has or had in this process or in one that it
+ * was forked from: a thread that is made in a child may get the stack, and so every address, of one
+ * that the fork left behind. 0: none yet.
+ */
+extern LOCAL_TLS _Thread_local uintptr_t local_thread_number;
 
-/* A number that no other thread of the process has; not 0. */
-static inline uintptr_t local_thread_here(void)
+/* Gives the calling thread a number if it has none, and returns it. */
+uintptr_t local_thread_count(void);
+
+/* Must a draw go to local_refuse()? */
+static inline bool local_is_refused(const struct rngclient_local *local)
 {
-	return (uintptr_t)LOCAL_THREAD_POINTER;
+	return __atomic_load_n(&local->in_use, __ATOMIC_RELAXED) != 0 || local_thread_number == 0;
 }
 
+/* Only by a thread that has a number. */
 static inline void local_enter(struct rngclient_local *local)
 {
-	__atomic_store_n(&local->in_use, local_thread_here(), __ATOMIC_RELAXED);
+	__atomic_store_n(&local->in_use, local_thread_number, __ATOMIC_RELAXED);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -205,7 +209,7 @@ static inline __attribute__((always_inline)) bool local_from_batch(struct rngcli
 static inline __attribute__((always_inline)) int local_draw(struct rngclient_local *local,
 							    void *out, size_t len)
 {
-	if (__builtin_expect(__atomic_load_n(&local->in_use, __ATOMIC_RELAXED) != 0, 0))
+	if (__builtin_expect(local_is_refused(local), 0))
 		return local_refuse(local, out, len);
 	local_enter(local);
 	if (__builtin_expect(!local_from_batch(local, out, len), 0))

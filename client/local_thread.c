@@ -2,9 +2,9 @@
  * Owns: each thread's own generator. May touch: thread-specific data. Never does: let one thread
  * reach another's, or keep one after its thread.
  *
- * The state at file scope here is each thread's, but for two: the key whose destructor runs when a
- * thread ends, made once, and a count of the times that everything was told to take a new seed,
- * which belongs to the process because a fork does.
+ * The state at file scope here is each thread's, but for three: the key whose destructor runs when
+ * a thread ends, made once; a count of the times that everything was told to take a new seed, which
+ * belongs to the process because a fork does; and the last number that was given to a thread.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -24,11 +24,21 @@ struct local_exit {
 };
 
 LOCAL_TLS _Thread_local struct rngclient_local *local_thread_own;
+LOCAL_TLS _Thread_local uintptr_t local_thread_number;
 static LOCAL_FAST_TLS _Thread_local bool making; /* a signal came while it was made */
 
 LOCAL_HIDDEN uint32_t local_rekeys;
 
 static struct local_exit local_exit;
+static uintptr_t last_number;
+
+/* A handler in between may take one for the thread too, and is over before this one counts. */
+uintptr_t local_thread_count(void)
+{
+	if (local_thread_number == 0)
+		local_thread_number = __atomic_add_fetch(&last_number, 1, __ATOMIC_RELAXED);
+	return local_thread_number;
+}
 
 static void at_exit(void *own)
 {

@@ -884,6 +884,42 @@ START_TEST(fork_beside_a_draw)
 }
 END_TEST
 
+#ifndef __SANITIZE_THREAD__ /* it makes no threads after a fork() beside others */
+static void *draw_in_child(void *arg)
+{
+	child_draws(arg);
+	return NULL;
+}
+
+/* The same, and the child's first thread gets the stack of the one that was left behind. */
+START_TEST(thread_in_child)
+{
+	struct rngclient_local *local = open_local(0);
+	struct model model;
+	pthread_t thread;
+	void *err;
+	pid_t pid;
+
+	world->hold = true;
+	ck_assert_int_eq(pthread_create(&thread, NULL, draw_while_held, local), 0);
+	while (!world->held)
+		sched_yield();
+	model_seed(&model, world->taken);
+	pid = fork();
+	if (pid == 0) {
+		world->hold = false;
+		_exit(pthread_create(&thread, NULL, draw_in_child, local) ||
+		      pthread_join(thread, NULL));
+	}
+	wait_for(pid);
+	check_child(&model);
+	ck_assert_int_eq(pthread_join(thread, &err), 0);
+	ck_assert_ptr_null(err);
+	rngclient_local_close(local);
+}
+END_TEST
+#endif
+
 /* fork() is what the C library makes of it; the kernel's own call has no handlers at all. */
 START_TEST(clone_without_vm)
 {
@@ -1200,6 +1236,9 @@ int main(void)
 	tcase_add_test(tcase, kernel_alone);
 	tcase_add_test(tcase, nested_forks);
 	tcase_add_test(tcase, fork_beside_a_draw);
+#ifndef __SANITIZE_THREAD__
+	tcase_add_test(tcase, thread_in_child);
+#endif
 	tcase_add_test(tcase, clone_without_vm);
 	tcase_add_test(tcase, child_finds_nothing);
 	tcase_add_test(tcase, thread_exit_wipes);
