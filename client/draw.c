@@ -64,6 +64,13 @@ void draw_uuid_text(const uint8_t uuid[DRAW_UUID_BYTES], char text[37])
 	*text = '\0';
 }
 
+/* On a stack that is left. Plain stores, which the compiler may not leave out. */
+static inline void wipe(void *data, size_t bytes)
+{
+	memset(data, 0, bytes);
+	__asm__ volatile("" : : "r"(data) : "memory");
+}
+
 /* As the two calls after them, with out not NULL; inline in those that draw words. */
 static inline __attribute__((always_inline)) int draw_u32(struct rngclient_local *local,
 							  uint32_t *out)
@@ -103,6 +110,7 @@ static int below_u32(struct rngclient_local *local, uint32_t bound, uint64_t *ou
 	do {
 		err = draw_u32(local, &word);
 	} while (!err && !draw_below_u32(word, bound, &number));
+	wipe(&word, sizeof(word));
 	*out = err ? 0 : number;
 	return err;
 }
@@ -115,6 +123,7 @@ static int below_u64(struct rngclient_local *local, uint64_t bound, uint64_t *ou
 	do {
 		err = draw_u64(local, &word);
 	} while (!err && !draw_below_u64(word, bound, &number));
+	wipe(&word, sizeof(word));
 	*out = err ? 0 : number;
 	return err;
 }
@@ -140,6 +149,7 @@ RNGCLIENT_EXPORT int rngclient_local_double(struct rngclient_local *local, doubl
 		return -EINVAL;
 	err = draw_u64(local, &word);
 	*out = err ? 0.0 : draw_double(word);
+	wipe(&word, sizeof(word));
 	return err;
 }
 
@@ -157,6 +167,7 @@ RNGCLIENT_EXPORT int rngclient_local_uuid(struct rngclient_local *local,
 		return err;
 	draw_uuid(uuid);
 	draw_uuid_text(uuid, text);
+	wipe(uuid, sizeof(uuid));
 	return 0;
 }
 
