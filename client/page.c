@@ -130,14 +130,15 @@ int page_ask(struct page *page, const struct page_question *question)
 int page_ask_on(struct page *page, struct transport *link, const struct page_question *question)
 {
 	struct transport_passed passed = {.fd = -1};
-	int err;
+	int err, end_err;
 
 	page_drop(page);
 	err = transport_take_fds(link, &passed);
 	if (!err)
 		err = ask(link, question);
-	if (transport_take_fds(link, NULL) != 0 && !err)
-		err = -EPROTO;
+	end_err = transport_take_fds(link, NULL);
+	if (end_err && !err)
+		err = end_err == -ESTALE ? end_err : -EPROTO;
 	return take(page, &passed, err);
 }
 

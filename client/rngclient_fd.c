@@ -138,9 +138,10 @@ static int set_mark(struct rngclient *client)
 
 /*
  * The one exchange with poll and a clock, which proves that a daemon is there as well. The
- * transport needs a turn for as long as it is not bare.
+ * transport needs a turn for as long as it is not bare, and waits in slices of its own, between
+ * which it looks whether a signal handler forked: set_up_fd() comes after it.
  */
-static int greet(struct rngclient *client, int fd, int64_t deadline_ns)
+static int greet(struct rngclient *client, int fd, int timeout_ms, int64_t deadline_ns)
 {
 	struct transport *transport = &client->session.transport;
 	const struct page_question question = {
@@ -152,11 +153,15 @@ static int greet(struct rngclient *client, int fd, int64_t deadline_ns)
 
 	if (err)
 		return err;
-	*transport = (struct transport){.fd = fd, .turn = &turn, .block_ns = TRANSPORT_NO_DEADLINE};
-	err = guard_prepare_bare(&client->session.guard, transport, &question);
+	*transport = (struct transport){.fd = fd, .turn = &turn};
+	err = transport_set_timeout(transport, timeout_ms);
+	if (!err)
+		err = guard_prepare_bare(&client->session.guard, transport, &question);
 	turn_deinit(&turn);
 	transport->turn = NULL;
 	transport->bare = &client->bare;
+	if (err == -ESTALE)
+		return -ECHILD;
 	/* That name is taken: here it means SIGPIPE. */
 	return err == -EPIPE ? -ECONNRESET : err;
 }
@@ -174,9 +179,9 @@ static int make(struct rngclient **out, int fd, int timeout_ms)
 		err = client ? set_mark(client) : -ENOMEM;
 	}
 	if (!err)
-		err = set_up_fd(fd, timeout_ms);
+		err = greet(client, fd, timeout_ms, deadline_ns);
 	if (!err)
-		err = greet(client, fd, deadline_ns);
+		err = set_up_fd(fd, timeout_ms);
 	if (err)
 		unmap_handle(client);
 	else

@@ -91,6 +91,7 @@ int rngclient_connect_fd(const char *socket_path, int timeout_ms) RNGCLIENT_MUST
  *   -EBUSY       the daemon had no room for this connection
  *   -ECONNRESET  the daemon has closed it, for want of room perhaps
  *   -ETIMEDOUT   no answer by the deadline
+ *   -ECHILD      this is a child that a signal handler forked meanwhile; fd is the parent's
  *   -EPROTO      no daemon of this protocol, or fd was used before
  *   -EPROTONOSUPPORT  the daemon speaks no version of it that this library does
  *   -EOPNOTSUPP  the kernel cannot wipe memory in a child (Linux 4.14)

@@ -180,15 +180,23 @@ int transport_set_timeout(struct transport *transport, int timeout_ms)
 	return set_timeout(transport->fd, SO_RCVTIMEO, share);
 }
 
+/* A handler may have forked: then this is the child, and must not touch the stream. */
+static int check_child(const struct turn *turn)
+{
+	return turn_is_ours(turn) ? 0 : -ESTALE;
+}
+
 int transport_take_fds(struct transport *transport, struct transport_passed *passed)
 {
-	int on = passed != NULL;
+	int on = passed != NULL, err = check_child(transport->turn);
 
+	transport->passed = passed;
+	if (err) /* what the socket takes is the parent's to say */
+		return err;
 	/* Before Linux 6.16 nobody can refuse them, so there is nothing to allow. */
 	if (setsockopt(transport->fd, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof(on)) < 0 &&
 	    errno != ENOPROTOOPT)
 		return -errno;
-	transport->passed = passed;
 	return 0;
 }
 
@@ -274,12 +282,6 @@ void transport_drop(struct transport *transport)
 		close(transport->fd);
 	}
 	transport->fd = -1;
-}
-
-/* A handler may have forked: then this is the child, and must not touch the stream. */
-static int check_child(const struct turn *turn)
-{
-	return turn_is_ours(turn) ? 0 : -ESTALE;
 }
 
 int transport_wait(int fd, short events, const struct turn *turn, int64_t deadline_ns)

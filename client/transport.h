@@ -60,7 +60,7 @@ int transport_wait(int fd, short events, const struct turn *turn, int64_t deadli
 /*
  * Lets the peer pass descriptors from now on: *passed, which the caller sets to {.fd = -1}, tells
  * of them until transport_drop(). The first becomes the caller's. NULL: none are let in any more,
- * as far as the kernel can refuse them. 0 or -errno.
+ * as far as the kernel can refuse them. 0, -ESTALE as below, or -errno.
  */
 int transport_take_fds(struct transport *transport, struct transport_passed *passed);
 

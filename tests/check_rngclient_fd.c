@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -645,6 +646,7 @@ static struct {
 	int err;
 	bool forks;
 	pid_t child;
+	int status; /* of the child */
 } handler;
 
 static void on_alarm(int number)
@@ -706,6 +708,52 @@ START_TEST(fork_in_a_read)
 	}
 	ck_assert_int_eq(status_from(handler.child), DONE);
 	kill(rngd.pid, SIGCONT);
+	rngclient_close(client);
+}
+END_TEST
+
+static void fork_and_wait(int number)
+{
+	(void)number;
+	handler.child = fork();
+	if (handler.child == 0)
+		return;
+	/* A child that waits for the answer is not over before it comes. */
+	handler.err = -ETIMEDOUT;
+	for (int i = 0; i < 500 && handler.err; i++) {
+		if (waitpid(handler.child, &handler.status, WNOHANG) == handler.child)
+			handler.err = 0;
+		else
+			poll(NULL, 0, 10);
+	}
+	kill(rngd.pid, SIGCONT);
+}
+
+/* The same while a handle is made, with no deadline: the answer is the parent's. */
+START_TEST(fork_in_an_open)
+{
+	const struct sigaction action = {.sa_handler = fork_and_wait, .sa_flags = SA_RESTART};
+	const struct itimerval in = {.it_value = {0, 50000}};
+	const struct timeval never = {0, 0};
+	int fd = rngclient_connect_fd(rngd.socket, 0);
+	const pid_t self = getpid();
+	uint8_t buf[64];
+	int err;
+
+	ck_assert_int_ge(fd, 0);
+	/* As one from elsewhere: no wait of it ends by itself. */
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof(never)), 0);
+	ck_assert_int_eq(kill(rngd.pid, SIGSTOP), 0);
+	ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &in, NULL), 0);
+	err = rngclient_open_fd(&client, fd, -1);
+	if (getpid() != self)
+		_exit(err == -ECHILD && !client ? DONE : 1);
+	ck_assert_int_eq(err, 0);
+	ck_assert_int_eq(handler.err, 0);
+	ck_assert(WIFEXITED(handler.status));
+	ck_assert_int_eq(WEXITSTATUS(handler.status), DONE);
+	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
 	rngclient_close(client);
 }
 END_TEST
@@ -1171,6 +1219,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, fork_is_refused);
 	tcase_add_test(tc, one_at_a_time);
 	tcase_add_test(tc, fork_in_a_read);
+	tcase_add_test(tc, fork_in_an_open);
 	tcase_add_test(tc, fork_after_a_read);
 	tcase_add_test(tc, other_calls);
 	tcase_add_test(tc, sigpipe);
