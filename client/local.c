@@ -188,11 +188,20 @@ static int produce(struct rngclient_local *local, void *out, size_t len)
 	return err;
 }
 
-/* The kernel alone, for who asked for that; and the daemon is left alone for a while. */
-static int do_without(struct rngclient_local *local, void *out, size_t len)
+/*
+ * For who asked for the kernel's bytes when the daemon cannot give a seed: it is left alone for a
+ * while. One that is there and refuses may know of a copy of this machine, and of a kernel that
+ * gives the same there: then nothing is given.
+ */
+static void leave_alone(struct rngclient_local *local, int reason)
 {
 	local->alone_until_ns = transport_deadline(LOCAL_ALONE_MS);
-	return local_seed_kernel(out, len);
+	local->alone_err = reason == -EAGAIN ? reason : 0;
+}
+
+static int do_without(const struct rngclient_local *local, void *out, size_t len)
+{
+	return local->alone_err ? local->alone_err : local_seed_kernel(out, len);
 }
 
 static bool leaves_alone(const struct rngclient_local *local)
@@ -207,12 +216,14 @@ int local_fill(struct rngclient_local *local, void *out, size_t len)
 	/* A thread cancelled half way would be inside for ever. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	if (leaves_alone(local)) {
-		err = local_seed_kernel(out, len);
+		err = do_without(local, out, len);
 	} else {
 		local->alone_until_ns = 0;
 		err = produce(local, out, len);
-		if (err && local->options & RNGCLIENT_LOCAL_GETRANDOM)
+		if (err && local->options & RNGCLIENT_LOCAL_GETRANDOM) {
+			leave_alone(local, err);
 			err = do_without(local, out, len);
+		}
 	}
 	if (local->page.shared) { /* every draw must count, which the fast path does not */
 		local->aside_bytes = local->left_bytes;
@@ -278,7 +289,7 @@ int local_begin(struct rngclient_local *local)
 		return err;
 	err = reseed(local, &try);
 	if (err && local->options & RNGCLIENT_LOCAL_GETRANDOM) {
-		local->alone_until_ns = transport_deadline(LOCAL_ALONE_MS);
+		leave_alone(local, err);
 		err = 0;
 	}
 	return err;

@@ -70,6 +70,7 @@ struct rngclient_local {
 	int timeout_ms;
 	unsigned int options;
 	int64_t alone_until_ns; /* CLOCK_MONOTONIC; the daemon is left alone until then */
+	int alone_err;          /* of draws until then: -EAGAIN; 0: the kernel's bytes are given */
 };
 
 /* The calling thread's own generator, or NULL. */

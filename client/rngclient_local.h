@@ -70,10 +70,12 @@ struct rngclient_local; /* one generator; opaque */
 /* For options: 0, or */
 enum rngclient_local_option {
 	/*
-	 * When the daemon cannot give a seed, getrandom(2) gives the bytes instead. A call waits
-	 * for the daemon for 100 ms at most, and after it did so in vain none does for a second.
-	 * A kernel that is not told of clones may give the same bytes in another copy of the
-	 * machine, also after the daemon's page has moved.
+	 * When the daemon cannot give a seed, getrandom(2) gives the bytes instead; but not when it
+	 * is there and refuses, because copies of the machine may be identical: that is -EAGAIN, as
+	 * without the option. A call waits for the daemon for 100 ms at most, and after it did so
+	 * in vain none does for a second: each then ends as that one. A kernel that is not told of
+	 * clones may give the same bytes in another copy of the machine, also after the daemon's
+	 * page has moved.
 	 */
 	RNGCLIENT_LOCAL_GETRANDOM = 1
 };
@@ -169,8 +171,9 @@ int rngclient_local_shuffle(struct rngclient_local *local, void *base, size_t co
 /*
  * getrandom(2), from the calling thread's own generator. It keeps that call's contract, because
  * who calls it never checks: the number of bytes (len, or 33554431 if that is less), or -1 and
- * errno. So it is the one call that falls back: without the daemon, in a signal handler in the
- * middle of a draw, or with any flag it is the system call itself. A generator it makes has
+ * errno. So it is the one call that always falls back: without the daemon, also when the daemon
+ * refuses because copies of the machine may be identical, in a signal handler in the middle of a
+ * draw, or with any flag it is the system call itself. A generator it makes has
  * RNGCLIENT_LOCAL_GETRANDOM. errno is left alone on success.
  */
 ssize_t rngclient_getrandom(void *buf, size_t len, unsigned int flags);

@@ -450,6 +450,42 @@ START_TEST(kernel_alone)
 }
 END_TEST
 
+/* A daemon that is there and refuses knows of copies of the machine: no bytes of the kernel's. */
+START_TEST(refusal_stays)
+{
+	struct rngclient_local *local;
+	uint8_t out[DRAW_BYTES];
+
+	world->err = -EAGAIN;
+	local = open_local(RNGCLIENT_LOCAL_GETRANDOM);
+	for (int i = 0; i < 2; i++) {
+		for (int again = 0; again < 2; again++) { /* then it is left alone */
+			memset(out, 1, sizeof(out));
+			ck_assert_int_eq(rngclient_local_bytes(local, out, sizeof(out)), -EAGAIN);
+			ck_assert(all_are(out, 0, sizeof(out)));
+		}
+		world->err = 0;
+		local->alone_until_ns = 1;
+		ck_assert_int_eq(rngclient_local_bytes(local, out, sizeof(out)), 0);
+		ck_assert(!all_are(out, KERNEL_BYTE, sizeof(out)));
+		world->err = -EAGAIN;
+		world->look_again++;
+	}
+	world->err = -ENOENT; /* now it is gone */
+	ck_assert_int_eq(rngclient_local_bytes(local, out, sizeof(out)), 0);
+	ck_assert(all_are(out, KERNEL_BYTE, sizeof(out)));
+	rngclient_local_close(local);
+
+	world->err = -EAGAIN;
+	local_thread_own = open_local(RNGCLIENT_LOCAL_GETRANDOM);
+	memset(out, 0, sizeof(out));
+	ck_assert_int_eq(rngclient_getrandom(out, sizeof(out), 0), sizeof(out));
+	ck_assert(!all_are(out, 0, sizeof(out)));
+	rngclient_local_close(local_thread_own);
+	local_thread_own = NULL;
+}
+END_TEST
+
 /* ---- at every single step ---- */
 
 #if defined(__x86_64__) && !defined(RNGD_SANITIZER)
@@ -1234,6 +1270,7 @@ int main(void)
 	tcase_add_test(tcase, nothing_stays);
 	tcase_add_test(tcase, reasons);
 	tcase_add_test(tcase, kernel_alone);
+	tcase_add_test(tcase, refusal_stays);
 	tcase_add_test(tcase, nested_forks);
 	tcase_add_test(tcase, fork_beside_a_draw);
 #ifndef __SANITIZE_THREAD__
