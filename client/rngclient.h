@@ -21,7 +21,8 @@
  * a thread that wants no waiting opens its own. The calls for events are apart from that: none of
  * them waits for another call, but the first rngclient_event_fd(). rngclient_close() must be the
  * last call on a handle. No call is a cancellation point. Signal handlers: do not call from one,
- * and do not longjmp() or fork() out of one into or beside the code around a call.
+ * and do not longjmp() out of one past a call. One may fork() in the middle of a call: both sides
+ * go on with it, but that call may, seldom, end with -EPROTO or -ETIMEDOUT on either side.
  *
  * fork(): parent and child may both go on using the handle. The child notices (also
  * after clone() without CLONE_VM and CLONE_FILES), drops its copy of the connection and makes its

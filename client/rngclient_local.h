@@ -27,7 +27,7 @@
  * fork(): parent and child may both go on. The child takes a seed of its own, over a connection of
  * its own, before its first byte, also after clone() without CLONE_VM and CLONE_FILES, or when a
  * signal handler or another thread forked in the middle of a draw. (Where a handler forked while
- * the daemon was asked, the call may, seldom, end with -EPROTO or -ETIMEDOUT on either side.) It
+ * the daemon was asked, that call may, seldom, end with -EPROTO or -ETIMEDOUT on either side.) It
  * finds nothing of any generator of the parent's. Before Linux 4.14 it does: then the two never
  * hand out the same bytes, but the child could read what the parent would give next, unless both
  * call rngclient_after_fork(). A child of vfork(), or of clone() with CLONE_VM or CLONE_FILES, must
