@@ -63,8 +63,7 @@ static void forget(struct rngclient_local *local)
 	struct local_state *state = local->page.data;
 
 	local->left_bytes = local->aside_bytes = 0;
-	local->mark.look_again =
-	    NULL; /* the mapping it points into may go with the next question */
+	local->mark.look_again = NULL; /* its mapping may go with the next question */
 	explicit_bzero(state, sizeof(*state));
 }
 
@@ -348,6 +347,7 @@ static int take_vmclock(struct rngclient_local *local, const struct local_vmcloc
 	uintptr_t inside = __atomic_load_n(&local->in_use, __ATOMIC_RELAXED);
 	struct local_vmclock before;
 
+	(void)local_thread_count(); /* local_enter() needs it */
 	if (inside != 0 && !is_left_behind(local, inside))
 		return -EDEADLK;
 	local_enter(local);

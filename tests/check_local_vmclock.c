@@ -579,9 +579,9 @@ END_TEST
 START_TEST(inside_of_a_draw)
 {
 	give();
-	local->in_use = local_thread_here(); /* as a signal handler finds it */
+	local->in_use = local_thread_count(); /* as a signal handler finds it */
 	refused(page_fd, -EDEADLK);
-	local->in_use = local_thread_here() + 1;
+	local->in_use = local_thread_count() + 1;
 	refused(page_fd, -EDEADLK);
 	is_child = true; /* where that thread does not exist */
 	ck_assert_int_eq(rngclient_local_vmclock(local, page_fd), 0);
