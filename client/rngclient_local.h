@@ -118,7 +118,7 @@ int rngclient_local_open_thread(const char *socket_path, int timeout_ms,
  *
  * What was made before is thrown away: the next draw takes a seed. Another page takes the former's
  * place; on failure that stays. A child goes on with its parent's. While the page is being written,
- * or is none any more, there is no byte: -EAGAIN by the deadline, or RNGCLIENT_LOCAL_GETRANDOM.
+ * or is none any more, there is no byte: -EAGAIN by the deadline.
  *
  * The page says that it is a copy, and not which: what makes the copies' seeds differ is the
  * daemon. With RDRAND it does so at once. Without, one that has the page too (--vmclock) refuses,
