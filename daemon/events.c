@@ -179,7 +179,8 @@ bool events_is_due(const struct subscriber *subscriber, uint64_t generation)
 void events_sent(struct subscriber *subscriber, uint64_t generation)
 {
 	subscriber->sent = generation;
-	subscriber->taken = false;
+	/* Its DONE may have been in the same turn: then no other comes. */
+	subscriber->taken = subscriber->acknowledged == generation;
 	list_remove(&subscriber->due);
 }
 

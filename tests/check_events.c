@@ -1009,6 +1009,31 @@ START_TEST(a_subscription_in_a_pipeline)
 END_TEST
 
 /* BUMP and SUBSCRIBERS in one write: who has not heard of it is on the list. */
+/* A DONE that is there before its event goes out: the next event comes all the same. */
+START_TEST(done_overtakes_its_event)
+{
+	uint64_t past = generation_now(), present = bump();
+	uint8_t buf[256], body[RNGD_PROTO_SUBSCRIBE_BODY_BYTES];
+	uint8_t done[RNGD_PROTO_ACK_BODY_BYTES];
+	int fd = support_connect(&rngd);
+	size_t n;
+
+	put_subscribe(body, past, 8);
+	wire_put_u64(done, present);
+	done[8] = DONE;
+	n = put_request(buf, RNGD_PROTO_OP_SUBSCRIBE, 8, body, sizeof(body));
+	n += put_request(buf + n, RNGD_PROTO_OP_ACK, 9, done, sizeof(done));
+	support_write(fd, buf, n);
+	ck_assert_uint_eq(expect_first(fd, 8), present);
+	expect_event(fd, 8, present);
+	expect_plain(fd, RNGD_PROTO_OP_ACK, 9, RNGD_PROTO_OK);
+	expect_count(1, 0);
+	present = bump();
+	expect_event(fd, 8, present);
+	close(fd);
+}
+END_TEST
+
 START_TEST(subscribers_right_behind_a_bump)
 {
 	static char text[RNGD_PROTO_STATUS_MAX_BYTES + 2];
@@ -1550,6 +1575,7 @@ static TCase *wire_tests(void)
 	tcase_add_test(tcase, where_a_subscription_begins);
 	tcase_add_test(tcase, a_subscriber_may_send_acks_alone);
 	tcase_add_loop_test(tcase, a_subscription_in_a_pipeline, 0, 2);
+	tcase_add_test(tcase, done_overtakes_its_event);
 	tcase_add_test(tcase, subscribers_right_behind_a_bump);
 	tcase_add_test(tcase, subscribers_that_finds_the_clone);
 	tcase_add_test(tcase, who_is_waited_for);
