@@ -18,8 +18,8 @@
  * Prints one line: the good client's requests, median, 99th percentile (of all; held_: of those
  * after SETTLE_MS, when the crowd has done its first step) and longest in microseconds; connections
  * that the daemon closed, refused with BUSY, never let in; attempts of storm and vanish; MB that
- *the bad took; ms from the end of connecting to the last close (-1: none). A reader that leaves
- *bytes unread is not closed. Exit 1 when the good client's request failed.
+ * the bad took; ms from the end of connecting to the last close (-1: none). A reader that leaves
+ * bytes unread is not closed. Exit 1 when the good client's request failed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -178,7 +178,7 @@ static void see_closed(struct hostile *hostile)
 /* Each once in STEP_MS, spread over it: a crowd of strangers keeps no common time. */
 static void be_slow(struct hostile *hostile, int64_t end_us)
 {
-	int64_t next_us = now_us();
+	int64_t next_us = now_us(), left_us;
 	long slice = 0;
 
 	while (now_us() < end_us) {
@@ -188,8 +188,11 @@ static void be_slow(struct hostile *hostile, int64_t end_us)
 		if (slice % (SLICES / 10) == 0)
 			see_closed(hostile);
 		next_us += STEP_MS * 1000 / SLICES;
-		if (now_us() < next_us)
-			usleep((useconds_t)(next_us - now_us()));
+		/* Read once: a moment later the difference may be below zero, and the sleep an
+		 * hour. */
+		left_us = next_us - now_us();
+		if (left_us > 0)
+			usleep((useconds_t)left_us);
 	}
 }
 
