@@ -106,7 +106,7 @@ HOST_OBJS = host/cpu.o host/secmem.o host/vdso.o host/vmclock.o
 PROTO_OBJS = proto/wire.o proto/epoch_page.o
 SECCOMP_OBJS = seccomp/policy.o seccomp/sandbox.o seccomp/landlock.o
 # Everything of the daemon but main(), so that tests can link it.
-DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/answer.o \
+DAEMON_OBJS = daemon/options.o daemon/server.o daemon/accept.o daemon/signals.o daemon/listener.o daemon/conn.o daemon/batch.o daemon/outgoing.o daemon/answer.o \
 	daemon/request.o daemon/reseed.o daemon/entropy.o daemon/health.o daemon/hash.o daemon/epoch.o daemon/epoch_since.o \
 	daemon/epoch_vmgenid.o daemon/epoch_kmsg.o daemon/epoch_vmclock.o daemon/epoch_source.o \
 	daemon/epoch_kernel.o daemon/epoch_clock.o daemon/epoch_file.o daemon/epoch_watch.o \

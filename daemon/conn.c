@@ -13,6 +13,7 @@
 
 #include "daemon/batch.h"
 #include "daemon/clock.h"
+#include "daemon/outgoing.h"
 #include "daemon/parting.h"
 #include "host/secmem.h"
 
@@ -105,49 +106,15 @@ static int conn_read(struct conn *conn, size_t *in_bytes)
 	return 0;
 }
 
-/* With the page's descriptor, which goes out with the first byte or not at all. */
-static ssize_t send_page(const struct conn *conn, uint8_t *data, size_t len)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {.iov_base = data, .iov_len = len};
-	struct msghdr msg = {
-	    .msg_iov = &iov,
-	    .msg_iovlen = 1,
-	    .msg_control = control.bytes,
-	    .msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &conn->shared->page_fd, sizeof(int));
-	return sendmsg(conn->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 /* Sends the batch; what the peer does not take becomes a debt in conn. 0 or -errno. */
 static int conn_send(struct conn *conn, struct batch *batch)
 {
 	uint8_t *scratch = conn->shared->scratch;
 	uint64_t requests;
-	ssize_t n = 0;
+	ssize_t n = outgoing_send(conn, batch);
 
-	if (batch->bytes > 0) {
-		if (batch->with_page) {
-			n = send_page(conn, scratch, batch->bytes);
-			if (n < 0 && errno == ETOOMANYREFS)
-				batch_refuse_page(batch);
-		}
-		if (!batch->with_page)
-			n = send(conn->fd, scratch, batch->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		if (n < 0)
-			n = 0;
-	}
+	if (n < 0)
+		return (int)n;
 	batch->cost.sent_bytes = (size_t)n;
 	unread_sent(conn, (size_t)n);
 	conn->page_owed = batch->with_page && n == 0;
