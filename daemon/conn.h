@@ -111,7 +111,8 @@ struct conn {
 	size_t out_bytes;
 	uint64_t frame_owed; /* random bytes owed to a frame whose head is sent or in out */
 	uint64_t frame_generation;
-	bool small; /* this turn: no more than QUOTA_SMALL_BYTES at random */
+	bool small;        /* this turn: no more than QUOTA_SMALL_BYTES at random */
+	size_t room_bytes; /* this turn: no more than so many in all */
 };
 
 /* Who connected. */

@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -315,6 +316,45 @@ START_TEST(held_until_the_peer_reads)
 }
 END_TEST
 
+/* What it is told fits in one call, whatever is there already; and nothing, where little would. */
+START_TEST(room_is_what_the_kernel_takes)
+{
+	static const uint8_t zeros[1 << 20];
+	struct conn *conn, *narrow, *wide[UNREAD_WIDE_PER_UID];
+	int peer, others[UNREAD_WIDE_PER_UID];
+	unsigned none = 0, some = 0;
+
+	for (size_t unread = 0; unread <= 200000; unread += 4000) {
+		struct pollfd pollfd = {.events = POLLOUT};
+		size_t room;
+
+		conn = make(1, &peer);
+		for (size_t left = unread, part; left > 0; left -= part) {
+			part = left < 30000 ? left : 30000;
+			reply(conn, part);
+		}
+		room = unread_room(conn);
+		pollfd.fd = conn->fd;
+		ck_assert_int_ge(poll(&pollfd, 1, 0), 0);
+		/* Or nobody would tell when to go on. */
+		ck_assert(room > 0 || pollfd.revents == 0);
+		if (room > 0)
+			ck_assert_int_eq(send(conn->fd, zeros, room, MSG_DONTWAIT), (ssize_t)room);
+		none += room == 0;
+		some += room > 0 && pollfd.revents == 0;
+		conn_free(conn);
+		close(peer);
+	}
+	ck_assert_uint_gt(none, 0);
+	ck_assert_uint_gt(some, 0); /* more than the loop would have said */
+	narrow = make_narrow(wide, others, &peer);
+	ck_assert_uint_eq(unread_room(narrow), UNREAD_TURN_BYTES);
+	conn_free(narrow);
+	close(peer);
+	free_wide(wide, others);
+}
+END_TEST
+
 /* Without an event: the tick finds them, so many in a pass. */
 START_TEST(tick_looks_at_all)
 {
@@ -542,6 +582,56 @@ START_TEST(late_reader_gets_everything)
 }
 END_TEST
 
+static bool more_than_a_frame(void *fd)
+{
+	return unread_at(*(const int *)fd) > (int)FRAME_BYTES;
+}
+
+static long cpu_ticks(void)
+{
+	unsigned long user, system;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", rngd.pid);
+	file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+				&user, &system),
+			 2);
+	fclose(file);
+	return (long)(user + system);
+}
+
+/*
+ * A large GET does not stop at the first frame while there is room for more; where there is none,
+ * it waits for its reader, and costs nothing meanwhile.
+ */
+START_TEST(large_get_goes_on_while_there_is_room)
+{
+	static uint8_t out[1 << 20];
+	int fd = support_connect(&rngd);
+	long ticks;
+
+	support_get(fd, 1, sizeof(out));
+	ck_assert(support_wait(more_than_a_frame, &fd));
+	ticks = cpu_ticks();
+	ck_assert_int_eq(poll(NULL, 0, 400), 0);
+	ck_assert_int_le(cpu_ticks() - ticks, sysconf(_SC_CLK_TCK) / 10);
+	for (size_t at = 0; at < sizeof(out);) {
+		struct wire_reply head;
+
+		support_reply(fd, &head, out + at, sizeof(out) - at);
+		ck_assert_uint_eq(head.status, RNGD_PROTO_OK);
+		ck_assert_uint_eq(head.body_bytes, RNGD_PROTO_FRAME_DATA_BYTES);
+		at += head.body_bytes;
+	}
+	support_get_all(fd, 2, out, 32);
+	close(fd);
+	await("server.connections", 1);
+}
+END_TEST
+
 /* The narrow ones get every frame as well, whole and in order, in small pieces. */
 START_TEST(narrow_ones_are_served)
 {
@@ -622,6 +712,7 @@ static Suite *unread_suite(void)
 	tcase_add_test(module, lingers_after_its_time);
 	tcase_add_test(module, no_lingering_at_the_stop);
 	tcase_add_test(module, held_until_the_peer_reads);
+	tcase_add_test(module, room_is_what_the_kernel_takes);
 	tcase_add_test(module, tick_looks_at_all);
 	tcase_add_test(module, told_at_most_so_often);
 	suite_add_tcase(suite, module);
@@ -629,6 +720,7 @@ static Suite *unread_suite(void)
 	tcase_add_checked_fixture(real, start_real, end_real);
 	tcase_add_loop_test(real, unread_replies_keep_their_places, 0, 2);
 	tcase_add_test(real, late_reader_gets_everything);
+	tcase_add_test(real, large_get_goes_on_while_there_is_room);
 	tcase_add_test(real, narrow_ones_are_served);
 	tcase_add_test(real, refusals_are_told_so_often);
 	suite_add_tcase(suite, real);
