@@ -183,7 +183,7 @@ UNIT_TESTS = check_chacha20 check_chacha20_wipe check_rng check_cpu check_secmem
 	check_privdrop check_privdrop_lookup check_privdrop_proof check_policy check_landlock check_sandbox check_sandbox_serving \
 	check_size check_local_seed check_local_daemon check_local check_local_vmclock check_rngclient check_rngclient_fd check_rngclient_clone check_rngclient_events check_events_end check_protocol check_clone check_memory check_vdso check_epoch_page \
 	check_epoch check_epoch_file check_epoch_vmgenid check_epoch_kmsg check_epoch_vmclock \
-	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_unread check_show \
+	check_epoch_source check_epoch_kernel check_epoch_clock check_inputs check_quota check_deadline check_conn check_unread check_show \
 	check_events check_text check_args check_owes check_local_storm
 UNIT_BINS = $(addprefix $(B)/tests/,$(UNIT_TESTS))
 TEST_TOOLS = $(addprefix $(B)/tests/,load mixed inject hold_fds notify_listen page_reader stir hostile faults callers subscriber bench/scale)

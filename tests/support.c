@@ -298,6 +298,22 @@ size_t support_rss_bytes(pid_t pid)
 	return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+long support_cpu_ticks(pid_t pid)
+{
+	long user = 0, system = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld",
+				&user, &system),
+			 2);
+	fclose(file);
+	return user + system;
+}
+
 /* Bytes are added first, as many as a seed has: the reseed is one like the kernel's own. */
 bool support_reseed_kernel(void)
 {

@@ -64,6 +64,9 @@ void support_get_all(int fd, uint32_t tag, void *out, uint32_t count);
 size_t support_fd_count(pid_t pid);
 size_t support_rss_bytes(pid_t pid);
 
+/* Processor time of process pid so far, in ticks of sysconf(_SC_CLK_TCK) a second. */
+long support_cpu_ticks(pid_t pid);
+
 /* Waits until condition(arg) or the bound; true when it came. */
 bool support_wait(bool (*condition)(void *), void *arg);
 

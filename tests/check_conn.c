@@ -1,0 +1,79 @@
+/*
+ * check_conn - what it costs to wait for a turn, and that it comes: against the real daemon. Owns:
+ * its connections. May touch: the daemon's socket and its line in /proc. Never does: count on how
+ * fast a turn is.
+ */
+#include <check.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "daemon/quota.h"
+#include "tests/support.h"
+
+#define LARGE_BYTES (2u * RNGD_PROTO_FRAME_DATA_BYTES)
+
+static struct support_rngd rngd;
+
+static void setup(void)
+{
+	/* A bucket of one turn, which half a minute fills. */
+	const char *const options[] = {"--max-rate", "4096", NULL};
+
+	support_start(&rngd, options);
+}
+
+static void teardown(void)
+{
+	support_stop(&rngd);
+	support_end(&rngd);
+}
+
+/*
+ * Over its rate: its next turn is far away. What it writes meanwhile, and that it closes, is seen
+ * by epoll and waits with it, without a look at each pass.
+ */
+START_TEST(waiting_costs_nothing)
+{
+	static uint8_t out[RNGD_PROTO_FRAME_DATA_BYTES];
+	int fds[3], small = support_connect(&rngd);
+	struct wire_reply head;
+	long ticks;
+
+	for (int i = 0; i < 3; i++) {
+		fds[i] = support_connect(&rngd);
+		support_get(fds[i], 1, LARGE_BYTES);
+	}
+	/* One of them had the bucket; all want more now. */
+	support_reply(fds[0], &head, out, sizeof(out));
+	ck_assert(head.flags & RNGD_PROTO_FLAG_MORE);
+	support_get(fds[0], 2, 32);
+	support_get(fds[1], 2, 32);
+	close(fds[2]);
+	ticks = support_cpu_ticks(rngd.pid);
+	ck_assert_int_eq(poll(NULL, 0, 500), 0);
+	ck_assert_int_le(support_cpu_ticks(rngd.pid) - ticks, sysconf(_SC_CLK_TCK) / 10);
+	/* And small requests pass by those that wait. */
+	support_get_all(small, 3, out, 32);
+	for (int i = 0; i < 2; i++)
+		close(fds[i]);
+	close(small);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("conn");
+	TCase *tcase = tcase_create("conn");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tcase, 60);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, waiting_costs_nothing);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed > 0;
+}
