@@ -92,7 +92,7 @@ struct conn {
 	ev_io watcher;
 	int fd;
 	struct quota_user *user; /* of the peer when it connected */
-	struct list_link waiter; /* in the quota's queue while its turn is put off */
+	struct list_link waiter; /* in the quota's queue for a turn in a later pass */
 	struct deadline deadline;
 	struct unread_conn unread; /* what the peer does not read */
 	bool late;       /* the deadline of a half request passed while its turn was put off */
