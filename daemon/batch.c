@@ -11,6 +11,8 @@
 #include "daemon/answer.h"
 #include "proto/wire.h"
 
+_Static_assert(CONN_IN_BYTES <= UINT16_MAX, "a frame's in_used, and its requests, have 16 bits");
+
 bool batch_has_request(const uint8_t *in, size_t len)
 {
 	struct wire_request req;
@@ -25,6 +27,45 @@ static bool too_large(const struct batch *batch)
 	return batch->small && batch->progress.get_owed > QUOTA_SMALL_BYTES - batch->random_bytes;
 }
 
+/* One more frame at random, and what stands before it. */
+static inline void add_frame(struct batch *batch, size_t head_bytes, size_t data_bytes)
+{
+	const struct conn_progress *progress = &batch->progress;
+
+	batch->shared->frames[batch->frame_count++] = (struct conn_frame){
+	    .start = (uint32_t)batch->bytes,
+	    .data_bytes = (uint32_t)data_bytes,
+	    .head_bytes = (uint8_t)head_bytes,
+	    .get_version = progress->get_version,
+	    .in_used = (uint16_t)progress->in_used,
+	    .requests = (uint16_t)(progress->requests - batch->conn->progress.requests),
+	    .get_tag = progress->get_tag,
+	    .get_owed = (uint32_t)progress->get_owed,
+	};
+	batch->bytes += head_bytes + data_bytes;
+	batch->random_bytes += data_bytes;
+}
+
+/* What stands if not a byte of this frame is sent. */
+static struct conn_progress before(const struct batch *batch, const struct conn_frame *frame)
+{
+	const struct conn_progress *begin = &batch->conn->progress;
+
+	return (struct conn_progress){
+	    .in_used = frame->in_used,
+	    .get_owed = frame->get_owed,
+	    .get_tag = frame->get_tag,
+	    .get_version = frame->get_version,
+	    .close_after = begin->close_after, /* once it is set, nothing is planned */
+	    .requests = begin->requests + frame->requests,
+	};
+}
+
+static size_t frame_end(const struct conn_frame *frame)
+{
+	return (size_t)frame->start + frame->head_bytes + frame->data_bytes;
+}
+
 /* The next frame of the GET in progress, if the batch has room for the whole of it. */
 static bool plan_frame(struct batch *batch)
 {
@@ -32,7 +73,6 @@ static bool plan_frame(struct batch *batch)
 	size_t data_bytes = progress->get_owed < RNGD_PROTO_FRAME_DATA_BYTES
 				? (size_t)progress->get_owed
 				: RNGD_PROTO_FRAME_DATA_BYTES;
-	struct conn_frame *frame = &batch->shared->frames[batch->frame_count];
 
 	if (too_large(batch)) {
 		batch->held = true;
@@ -41,19 +81,22 @@ static bool plan_frame(struct batch *batch)
 	if (batch->frame_count == CONN_BATCH_FRAMES ||
 	    CONN_SCRATCH_BYTES - batch->bytes < RNGD_PROTO_REPLY_HEAD_BYTES + data_bytes)
 		return false;
-	*frame = (struct conn_frame){
-	    .start = batch->bytes,
-	    .head_bytes = RNGD_PROTO_REPLY_HEAD_BYTES,
-	    .data_bytes = data_bytes,
-	    .tag = progress->get_tag,
-	    .version = progress->get_version,
-	    .more = progress->get_owed > data_bytes,
-	    .before = *progress,
-	};
-	batch->frame_count++;
-	batch->bytes += RNGD_PROTO_REPLY_HEAD_BYTES + data_bytes;
-	batch->random_bytes += data_bytes;
+	add_frame(batch, RNGD_PROTO_REPLY_HEAD_BYTES, data_bytes);
 	progress->get_owed -= data_bytes;
+	return true;
+}
+
+/* Goes on with the GET in progress. false: there is no room, or its error frame must wait. */
+static bool plan_get(struct batch *batch, enum rngd_proto_status refusal)
+{
+	struct conn_progress *progress = &batch->progress;
+
+	if (refusal == RNGD_PROTO_OK)
+		return plan_frame(batch);
+	if (!answer_error(batch, RNGD_PROTO_OP_GET, progress->get_version, progress->get_tag,
+			  refusal))
+		return false;
+	progress->get_owed = 0;
 	return true;
 }
 
@@ -64,7 +107,6 @@ static bool plan_request(struct batch *batch, size_t in_bytes, enum rngd_proto_s
 	const uint8_t *in = batch->shared->in;
 	struct wire_request req;
 	size_t used_bytes;
-	bool planned;
 
 	switch (wire_decode_request(in + progress->in_used, in_bytes - progress->in_used, &req,
 				    &used_bytes)) {
@@ -78,12 +120,11 @@ static bool plan_request(struct batch *batch, size_t in_bytes, enum rngd_proto_s
 	case WIRE_OK:
 		break;
 	}
-	planned = answer_request(batch, &req, refusal);
-	if (planned) {
-		progress->in_used += used_bytes;
-		progress->requests++;
-	}
-	return planned;
+	if (!answer_request(batch, &req, refusal))
+		return false;
+	progress->in_used += used_bytes;
+	progress->requests++;
+	return true;
 }
 
 /* refusal: why no random bytes can be had, so that every GET ends with an error frame; or OK. */
@@ -91,7 +132,6 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 		 enum rngd_proto_status refusal)
 {
 	struct conn_progress *progress = &batch->progress;
-	bool more = true;
 
 	*batch = (struct batch){
 	    .shared = conn->shared,
@@ -105,51 +145,40 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 	    .control = conn->control,
 	    .page_asked = conn->page_asked,
 	    .small = conn->small,
-	    .random_bytes = (size_t)conn->frame_owed,
 	};
 	if (conn->out_bytes > 0)
 		memcpy(conn->shared->scratch, conn->out, conn->out_bytes);
-	if (conn->frame_owed > 0) {
-		batch->shared->frames[0] = (struct conn_frame){
-		    .start = batch->bytes,
-		    .data_bytes = (size_t)conn->frame_owed,
-		    .before = *progress,
-		};
-		batch->frame_count = 1;
-		batch->bytes += (size_t)conn->frame_owed;
-	}
+	if (conn->frame_owed > 0)
+		add_frame(batch, 0, (size_t)conn->frame_owed);
 	answer_event(batch);
-	while (more && !batch->acted && !progress->close_after && !conn->shared->stopping) {
-		if (progress->get_owed == 0) {
-			more = plan_request(batch, in_bytes, refusal);
-		} else if (refusal != RNGD_PROTO_OK) {
-			more = answer_error(batch, RNGD_PROTO_OP_GET, progress->get_version,
-					    progress->get_tag, refusal);
-			if (more)
-				progress->get_owed = 0;
-		} else {
-			more = plan_frame(batch);
-		}
+	if (conn->shared->stopping)
+		return;
+	while (!batch->acted && !progress->close_after) {
+		if (progress->get_owed == 0 && !plan_request(batch, in_bytes, refusal))
+			break;
+		if (progress->get_owed > 0 && !plan_get(batch, refusal))
+			break;
 	}
 }
 
 static void put_heads(struct batch *batch)
 {
-	const struct conn_shared *shared = batch->shared;
+	const struct conn_frame *frames = batch->shared->frames;
+	uint8_t *scratch = batch->shared->scratch;
 
 	for (size_t i = 0; i < batch->frame_count; i++) {
-		const struct conn_frame *frame = &shared->frames[i];
+		const struct conn_frame *frame = &frames[i];
 		struct wire_reply reply = {
 		    .opcode = RNGD_PROTO_OP_GET,
-		    .version = frame->version,
-		    .flags = frame->more ? RNGD_PROTO_FLAG_MORE : 0,
-		    .tag = frame->tag,
+		    .version = frame->get_version,
+		    .flags = frame->get_owed > frame->data_bytes ? RNGD_PROTO_FLAG_MORE : 0,
+		    .tag = frame->get_tag,
 		    .generation = batch->generation,
-		    .body_bytes = (uint32_t)frame->data_bytes,
+		    .body_bytes = frame->data_bytes,
 		};
 
 		if (frame->head_bytes > 0)
-			wire_encode_reply(&reply, shared->scratch + frame->start);
+			wire_encode_reply(&reply, scratch + frame->start);
 	}
 }
 
@@ -215,24 +244,29 @@ void batch_sent(struct batch *batch, size_t sent_bytes)
 		batch->unsent_bytes = batch->control_bytes - sent_bytes;
 		batch->frame_owed = batch->begun_owed;
 		if (batch->frame_count > 0)
-			batch->progress = frames[0].before;
+			batch->progress = before(batch, &frames[0]);
+		return;
+	}
+	/* Mostly a peer takes all there is, and no frame need be looked at. */
+	if (batch->frame_count == 0 || sent_bytes >= frame_end(&frames[batch->frame_count - 1])) {
+		batch->random_sent = batch->random_bytes;
 		return;
 	}
 	for (size_t i = 0; i < batch->frame_count; i++) {
 		const struct conn_frame *frame = &frames[i];
-		size_t data_start = frame->start + frame->head_bytes;
-		size_t end = data_start + frame->data_bytes;
+		size_t end = frame_end(frame);
+		size_t data_start = end - frame->data_bytes;
 
 		if (sent_bytes >= end) {
 			batch->random_sent += frame->data_bytes;
 			continue;
 		}
 		if (sent_bytes == frame->start && frame->head_bytes > 0) {
-			batch->progress = frame->before; /* not begun: it can wait */
+			batch->progress = before(batch, frame); /* not begun: it can wait */
 			return;
 		}
 		if (i + 1 < batch->frame_count)
-			batch->progress = frames[i + 1].before;
+			batch->progress = before(batch, &frames[i + 1]);
 		batch->unsent_bytes = sent_bytes < data_start ? data_start - sent_bytes : 0;
 		batch->frame_owed = sent_bytes < data_start ? frame->data_bytes : end - sent_bytes;
 		batch->random_sent += frame->data_bytes - batch->frame_owed;

@@ -62,7 +62,8 @@ void batch_refuse_page(struct batch *batch);
 
 /*
  * The peer took the first sent_bytes: works out which progress stands, which control bytes
- * are to be kept, and how many random bytes of a begun frame are owed.
+ * are to be kept, and how many random bytes of a begun frame are owed. conn is still as
+ * batch_make() found it.
  */
 void batch_sent(struct batch *batch, size_t sent_bytes);
 

@@ -54,15 +54,21 @@ struct conn_progress {
 	uint64_t requests; /* answered so far */
 };
 
-/* A planned frame of random bytes in the scratch. */
+/*
+ * A planned frame of random bytes in the scratch. Small, because a batch has many: of the progress
+ * before it only what differs from frame to frame, and each in the least it needs.
+ */
 struct conn_frame {
-	size_t start;      /* offset of its head, or of its data when the head went out earlier */
-	size_t head_bytes; /* 0 when the head went out earlier */
-	size_t data_bytes;
-	uint32_t tag;
-	uint8_t version;
-	bool more;
-	struct conn_progress before; /* what stands if not a byte of this frame is sent */
+	uint32_t start; /* offset of its head, or of its data when the head went out earlier */
+	uint32_t data_bytes;
+	uint8_t head_bytes; /* 0 when the head went out earlier */
+
+	/* What stands if not a byte of this frame is sent. Tag and version are the frame's too. */
+	uint8_t get_version;
+	uint16_t in_used;
+	uint16_t requests; /* answered so far in this batch */
+	uint32_t get_tag;
+	uint32_t get_owed; /* a GET's count has 32 bits */
 };
 
 /* What all connections share; made once by the server. */
