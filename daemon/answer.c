@@ -189,6 +189,7 @@ static bool plan_page(struct batch *batch, const struct wire_request *req)
 	if (batch->bytes > 0)
 		return false;
 	batch->with_page = true;
+	batch->standing.page_asked = true;
 	put_plain(batch, req, RNGD_PROTO_OK);
 	return true;
 }
@@ -212,28 +213,9 @@ static bool plan_act(struct batch *batch, const struct wire_request *req)
 	return true;
 }
 
-bool answer_request(struct batch *batch, const struct wire_request *req,
-		    enum rngd_proto_status refusal)
+bool answer_request(struct batch *batch, const struct wire_request *req)
 {
-	const struct request_standing standing = {
-	    .control = batch->control,
-	    .has_page = batch->shared->page_fd >= 0,
-	    .page_asked = batch->page_asked || batch->with_page,
-	    .has_rdrand = batch->shared->reseed->use_rdrand,
-	    .subscribed = batch->conn->subscriber != NULL,
-	};
-	enum rngd_proto_status status = request_judge(req, &standing);
-
-	if (status == RNGD_PROTO_OK && req->opcode == RNGD_PROTO_OP_GET)
-		status = refusal;
-	if (status != RNGD_PROTO_OK)
-		return answer_error(batch, req->opcode, req->version, req->tag, status);
 	switch (req->opcode) {
-	case RNGD_PROTO_OP_GET:
-		batch->progress.get_owed = wire_get_u32(req->body);
-		batch->progress.get_tag = req->tag;
-		batch->progress.get_version = req->version;
-		return true;
 	case RNGD_PROTO_OP_STATUS:
 		return plan_status(batch, req);
 	case RNGD_PROTO_OP_PAGE:

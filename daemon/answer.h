@@ -18,12 +18,8 @@
 bool answer_error(struct batch *batch, uint8_t opcode, uint8_t version, uint32_t tag,
 		  enum rngd_proto_status status);
 
-/*
- * One well-framed request: its answer, or for a GET its start in batch->progress. refusal: why no
- * random bytes can be had, or RNGD_PROTO_OK.
- */
-bool answer_request(struct batch *batch, const struct wire_request *req,
-		    enum rngd_proto_status refusal);
+/* What a request that was judged good is answered with; not for a GET, whose frames are batch's. */
+bool answer_request(struct batch *batch, const struct wire_request *req);
 
 /* The newest event, if the peer subscribed and one is due. The first frame of its batch. */
 void answer_event(struct batch *batch);

@@ -100,6 +100,25 @@ static bool plan_get(struct batch *batch, enum rngd_proto_status refusal)
 	return true;
 }
 
+/* A well-framed request: its answer, or for a GET its start. false: it must wait. */
+static bool plan_framed(struct batch *batch, const struct wire_request *req,
+			enum rngd_proto_status refusal)
+{
+	struct conn_progress *progress = &batch->progress;
+	enum rngd_proto_status status = request_judge(req, &batch->standing);
+
+	if (status == RNGD_PROTO_OK && req->opcode == RNGD_PROTO_OP_GET)
+		status = refusal;
+	if (status != RNGD_PROTO_OK)
+		return answer_error(batch, req->opcode, req->version, req->tag, status);
+	if (req->opcode != RNGD_PROTO_OP_GET)
+		return answer_request(batch, req);
+	progress->get_owed = wire_get_u32(req->body);
+	progress->get_tag = req->tag;
+	progress->get_version = req->version;
+	return true;
+}
+
 /* One request from the input. false: none is whole, or its answer must wait for the next batch. */
 static bool plan_request(struct batch *batch, size_t in_bytes, enum rngd_proto_status refusal)
 {
@@ -120,7 +139,7 @@ static bool plan_request(struct batch *batch, size_t in_bytes, enum rngd_proto_s
 	case WIRE_OK:
 		break;
 	}
-	if (!answer_request(batch, &req, refusal))
+	if (!plan_framed(batch, &req, refusal))
 		return false;
 	progress->in_used += used_bytes;
 	progress->requests++;
@@ -142,9 +161,13 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 	    .begun_owed = conn->frame_owed,
 	    .generation = conn->frame_generation,
 	    .with_page = conn->page_owed,
-	    .control = conn->control,
 	    .page_asked = conn->page_asked,
 	    .small = conn->small,
+	    .standing = {.control = conn->control,
+			 .has_page = conn->shared->page_fd >= 0,
+			 .page_asked = conn->page_asked || conn->page_owed,
+			 .has_rdrand = conn->shared->reseed->use_rdrand,
+			 .subscribed = conn->subscriber != NULL},
 	};
 	if (conn->out_bytes > 0)
 		memcpy(conn->shared->scratch, conn->out, conn->out_bytes);

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "daemon/conn.h"
+#include "daemon/request.h"
 
 struct batch {
 	struct conn_shared *shared;
@@ -28,11 +29,11 @@ struct batch {
 	uint64_t begun_owed;           /* bytes of the first frame, if its head went out before */
 	bool with_page;                /* the first frame answers PAGE: its descriptor goes along */
 	bool acted;                    /* it ends with a request that did something */
-	bool control;                  /* for a connection of the control socket */
 	bool page_asked;               /* it has asked for the page before */
 	bool small;                    /* at most QUOTA_SMALL_BYTES at random, in whole GETs */
 	bool held;                     /* for this reason more was left out */
-	uint64_t event;                /* generation whose event is in it; 0: none */
+	struct request_standing standing; /* of the connection: what its requests are judged by */
+	uint64_t event;                   /* generation whose event is in it; 0: none */
 	const uint8_t *subscribe; /* body of a SUBSCRIBE, in shared->in: for conn to do; NULL */
 	uint8_t subscribe_version;
 	uint32_t subscribe_tag;
