@@ -198,7 +198,7 @@ static void conn_wait(struct conn *conn)
 {
 	struct peers *peers = conn->shared->peers;
 
-	if (conn->deadline.state != DEADLINE_REQUEST)
+	if (conn->deadline.state != DEADLINE_REQUEST || conn_owes(conn))
 		deadline_clear(&conn->deadline);
 	quota_wait(&peers->quota, conn->user, &conn->waiter, conn_is_large(conn));
 	peers_waits(peers);
@@ -269,6 +269,10 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 	    (conn->progress.close_after || shared->stopping))
 		return -ECONNRESET;
 	if (conn_goes_on(conn, &batch)) {
+		/* The pass after this one would be no wait to speak of; its rate may be. */
+		if (batch.held || quota_may(&shared->peers->quota, conn->user, now_ms,
+					    ev_iteration(shared->loop) + 1) != QUOTA_LARGE)
+			quota_put_off(&shared->peers->quota, conn->user);
 		conn_wait(conn);
 		return 0;
 	}
@@ -300,7 +304,10 @@ static int conn_turn(struct conn *conn)
 	}
 	conn->small = may == QUOTA_SMALL;
 	conn->room_bytes = conn_room(conn);
-	err = conn->room_bytes == 0 ? -EAGAIN : conn_read(conn, &in_bytes);
+	if (conn->room_bytes == 0)
+		err = outgoing_ended(conn) ? -EPIPE : -EAGAIN;
+	else
+		err = conn_read(conn, &in_bytes);
 	if (err == -EAGAIN) {
 		conn_watch(conn);
 		return conn_time(conn, false, now_ms);

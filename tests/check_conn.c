@@ -1,23 +1,26 @@
 /*
- * check_conn - what it costs to wait for a turn, and that it comes: against the real daemon. Owns:
- * its connections. May touch: the daemon's socket and its line in /proc. Never does: count on how
- * fast a turn is.
+ * check_conn - what it costs to wait for a turn, and what is counted: against the real daemon.
+ * Owns: its connections. May touch: the daemon's socket and its line in /proc. Never does: count on
+ * how fast a turn is.
  */
 #include <check.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "daemon/quota.h"
+#include "proto/wire.h"
 #include "tests/support.h"
 
-#define LARGE_BYTES (2u * RNGD_PROTO_FRAME_DATA_BYTES)
+/* More than the bucket and the next turn. */
+#define LARGE_BYTES (8u * RNGD_PROTO_FRAME_DATA_BYTES)
 
 static struct support_rngd rngd;
 
 static void setup(void)
 {
 	/* A bucket of one turn, which half a minute fills. */
-	const char *const options[] = {"--max-rate", "4096", NULL};
+	const char *const options[] = {"--max-rate", "4096", "--request-timeout", "1", NULL};
 
 	support_start(&rngd, options);
 }
@@ -60,6 +63,49 @@ START_TEST(waiting_costs_nothing)
 }
 END_TEST
 
+static uint64_t status_value(const char *name)
+{
+	static char text[RNGD_PROTO_STATUS_MAX_BYTES + 1];
+	struct wire_reply head;
+	int fd = support_connect(&rngd);
+	char *at;
+
+	support_request(fd, RNGD_PROTO_OP_STATUS, 1, NULL, 0);
+	support_reply(fd, &head, text, sizeof(text) - 1);
+	close(fd);
+	text[head.body_bytes] = '\0';
+	at = strstr(text, name);
+	ck_assert_msg(at != NULL, "%s is not in the status", name);
+	return strtoull(at + strlen(name) + 1, NULL, 10);
+}
+
+/* The rest of a GET waits for its rate: that is counted, and is no request half sent. */
+START_TEST(waiting_is_counted_for_what_it_is)
+{
+	static uint8_t out[RNGD_PROTO_FRAME_DATA_BYTES];
+	uint8_t request[RNGD_PROTO_REQUEST_HEAD_BYTES + RNGD_PROTO_GET_BODY_BYTES], body[4];
+	int fd = support_connect(&rngd);
+	struct wire_reply head;
+
+	wire_put_u32(body, LARGE_BYTES);
+	wire_encode_request(&(struct wire_request){.opcode = RNGD_PROTO_OP_GET,
+						   .version = 1,
+						   .body = body,
+						   .body_bytes = sizeof(body)},
+			    request);
+	support_write(fd, request, 5);
+	(void)status_value("state"); /* it has been read */
+	support_write(fd, request + 5, sizeof(request) - 5);
+	support_reply(fd, &head, out, sizeof(out));
+	ck_assert(head.flags & RNGD_PROTO_FLAG_MORE);
+	/* As long as it would take to notice. */
+	ck_assert_int_eq(poll(NULL, 0, 2200), 0);
+	ck_assert_uint_eq(status_value("peers.request_timeouts"), 0);
+	ck_assert_uint_gt(status_value("peers.turns_put_off"), 0);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("conn");
@@ -70,6 +116,7 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, waiting_costs_nothing);
+	tcase_add_test(tcase, waiting_is_counted_for_what_it_is);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

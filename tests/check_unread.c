@@ -616,6 +616,27 @@ START_TEST(large_get_goes_on_while_there_is_room)
 }
 END_TEST
 
+/*
+ * Without room nothing is sent, so no EPIPE tells that the peer hung up; epoll does, and goes on.
+ * Its replies are unread still: it lingers, and costs nothing.
+ */
+START_TEST(hanging_up_without_room_costs_nothing)
+{
+	int fd = support_connect(&rngd);
+	long ticks;
+
+	support_get(fd, 1, 1 << 20);
+	ck_assert(support_wait(more_than_a_frame, &fd));
+	ticks = support_cpu_ticks(rngd.pid);
+	ck_assert_int_eq(shutdown(fd, SHUT_RDWR), 0);
+	ck_assert_int_eq(poll(NULL, 0, 400), 0);
+	await("server.lingering", 1);
+	ck_assert_int_le(support_cpu_ticks(rngd.pid) - ticks, sysconf(_SC_CLK_TCK) / 10);
+	close(fd);
+	await("server.lingering", 0);
+}
+END_TEST
+
 /* The narrow ones get every frame as well, whole and in order, in small pieces. */
 START_TEST(narrow_ones_are_served)
 {
@@ -705,6 +726,7 @@ static Suite *unread_suite(void)
 	tcase_add_loop_test(real, unread_replies_keep_their_places, 0, 2);
 	tcase_add_test(real, late_reader_gets_everything);
 	tcase_add_test(real, large_get_goes_on_while_there_is_room);
+	tcase_add_test(real, hanging_up_without_room_costs_nothing);
 	tcase_add_test(real, narrow_ones_are_served);
 	tcase_add_test(real, refusals_are_told_so_often);
 	suite_add_tcase(suite, real);

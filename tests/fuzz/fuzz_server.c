@@ -453,7 +453,11 @@ static ssize_t take(const void *bytes, size_t len)
 ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags)
 {
 	FUZZ_CHECK(fd == FUZZ_FD && flags == (MSG_DONTWAIT | MSG_NOSIGNAL));
-	return take(bytes, len);
+	if (len > 0)
+		return take(bytes, len);
+	/* Where there is no room: has it hung up? */
+	FUZZ_CHECK(run.conn->room_bytes == 0);
+	return run.script.left > 0 && fuzz_u8(&run.script) == SCRIPT_ERROR ? fail(EPIPE) : 0;
 }
 
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
