@@ -157,32 +157,6 @@ static uint64_t look(void)
 	return generation;
 }
 
-/* Static storage. */
-static const char *status_line(const char *name)
-{
-	static char text[RNGD_PROTO_STATUS_MAX_BYTES + 2];
-	struct wire_reply reply;
-	int fd = support_connect(&rngd);
-	char key[64], *at;
-
-	support_request(fd, RNGD_PROTO_OP_STATUS, 1, NULL, 0);
-	text[0] = '\n';
-	support_reply(fd, &reply, text + 1, sizeof(text) - 2);
-	text[1 + reply.body_bytes] = '\0';
-	close(fd);
-	snprintf(key, sizeof(key), "\n%s=", name);
-	at = strstr(text, key);
-	ck_assert_msg(at != NULL, "no %s in STATUS", name);
-	at += strlen(key);
-	at[strcspn(at, "\n")] = '\0';
-	return at;
-}
-
-static uint64_t status_number(const char *name)
-{
-	return strtoull(status_line(name), NULL, 10);
-}
-
 /* Reads len bytes; how many descriptors came with them, and the last of them, is in *passed. */
 static void read_with_fds(int fd, void *data, size_t len, int *passed, int *count)
 {
@@ -531,7 +505,7 @@ static bool no_more_fds(void *arg)
 START_TEST(page_leaves_no_descriptor_behind)
 {
 	size_t quiet = support_fd_count(rngd.pid);
-	uint64_t served = status_number("server.accepted");
+	uint64_t served = support_status_number(&rngd, "server.accepted");
 	struct linger reset = {1, 0};
 
 	for (int i = 0; i < 1000; i++) {
@@ -556,7 +530,7 @@ START_TEST(page_leaves_no_descriptor_behind)
 		close(fd);
 	}
 	ck_assert(support_wait(no_more_fds, &quiet));
-	ck_assert_uint_ge(status_number("server.accepted"), served + 1000);
+	ck_assert_uint_ge(support_status_number(&rngd, "server.accepted"), served + 1000);
 	if (getuid() != 0 && quiet == 0)
 		printf("SKIP: not root: the daemon hides its descriptors\n");
 }
@@ -590,7 +564,7 @@ START_TEST(no_page_to_give)
 		ck_assert_uint_eq(reply.status, RNGD_PROTO_E_NO_PAGE);
 	}
 	close(fd);
-	ck_assert_str_eq(status_line("epoch.published"), "false");
+	ck_assert_str_eq(support_status(&rngd, "epoch.published"), "false");
 	first = look();
 	ck_assert_uint_gt(first, 1000000000000000000); /* the time: no number comes twice */
 	fd = connect_control();
@@ -610,7 +584,7 @@ END_TEST
 START_TEST(acting_is_not_for_the_public)
 {
 	uint8_t body[RNGD_PROTO_BUMP_MAX_BYTES] = {1};
-	uint64_t count = status_number("reseed.count");
+	uint64_t count = support_status_number(&rngd, "reseed.count");
 	uint32_t word = epoch_page_epoch(page);
 	int fd = support_connect(&rngd);
 	uint64_t generation;
@@ -633,9 +607,9 @@ START_TEST(acting_is_not_for_the_public)
 	close(fd);
 	ck_assert_uint_eq(look(), 1);
 	ck_assert_uint_eq(epoch_page_epoch(page), word);
-	ck_assert_uint_eq(status_number("epoch.bumps"), 0);
+	ck_assert_uint_eq(support_status_number(&rngd, "epoch.bumps"), 0);
 	/* The kernel may have reseeded itself meanwhile, but not once for each. */
-	ck_assert_uint_le(status_number("reseed.count"), count + 3);
+	ck_assert_uint_le(support_status_number(&rngd, "reseed.count"), count + 3);
 }
 END_TEST
 
@@ -676,9 +650,9 @@ START_TEST(bump_moves_everything)
 		ck_assert_mem_ne(event.id, last.id, sizeof(none));
 		ck_assert_uint_ge(event.boottime_ns, last.boottime_ns);
 		last = event;
-		ck_assert_uint_eq(status_number("epoch.bumps"), ++bumps);
-		ck_assert_str_eq(status_line("reseed.last_reason"), "\"host\"");
-		ck_assert_str_eq(status_line("epoch.kernel_reseeded"), "false");
+		ck_assert_uint_eq(support_status_number(&rngd, "epoch.bumps"), ++bumps);
+		ck_assert_str_eq(support_status(&rngd, "reseed.last_reason"), "\"host\"");
+		ck_assert_str_eq(support_status(&rngd, "epoch.kernel_reseeded"), "false");
 	}
 	ck_assert_uint_ge(bumps, 3);
 	close(fd);
@@ -687,7 +661,7 @@ END_TEST
 
 START_TEST(reseed_is_no_clone)
 {
-	uint64_t count = status_number("reseed.count");
+	uint64_t count = support_status_number(&rngd, "reseed.count");
 	uint32_t word = epoch_page_epoch(page);
 	uint8_t body[32] = {0};
 	int fd = connect_control();
@@ -697,8 +671,8 @@ START_TEST(reseed_is_no_clone)
 		ck_assert_uint_eq(ask(fd, RNGD_PROTO_OP_RESEED, NULL, 0, &generation),
 				  RNGD_PROTO_OK);
 		ck_assert_uint_eq(generation, 1);
-		ck_assert_uint_ge(status_number("reseed.count"), count + i);
-		ck_assert_str_eq(status_line("reseed.last_reason"), "\"request\"");
+		ck_assert_uint_ge(support_status_number(&rngd, "reseed.count"), count + i);
+		ck_assert_str_eq(support_status(&rngd, "reseed.last_reason"), "\"request\"");
 	}
 	ck_assert_uint_eq(ask(fd, RNGD_PROTO_OP_RESEED, body, sizeof(body), NULL),
 			  RNGD_PROTO_E_BODY);
@@ -790,7 +764,7 @@ START_TEST(bumps_in_a_pipeline)
 		ck_assert_uint_eq(reply.status, RNGD_PROTO_OK);
 		ck_assert_uint_eq(reply.generation, i + 2);
 	}
-	ck_assert_uint_eq(status_number("epoch.bumps"), BUMPS);
+	ck_assert_uint_eq(support_status_number(&rngd, "epoch.bumps"), BUMPS);
 	ck_assert_uint_eq(look(), BUMPS + 1);
 	close(fd);
 }
@@ -811,7 +785,7 @@ START_TEST(bumps_are_done_once_before_refused_gets)
 		ck_assert_uint_eq(reply.status, i % 2 ? RNGD_PROTO_E_BODY : RNGD_PROTO_OK);
 		ck_assert_uint_eq(reply.tag, i / 2);
 	}
-	ck_assert_uint_eq(status_number("epoch.bumps"), BUMPS);
+	ck_assert_uint_eq(support_status_number(&rngd, "epoch.bumps"), BUMPS);
 	ck_assert_uint_eq(look(), BUMPS + 1);
 
 	child = fork();
@@ -822,7 +796,7 @@ START_TEST(bumps_are_done_once_before_refused_gets)
 			move_sign(source_fd);
 	}
 	for (int round = 0; round < 20 && again == 0; round++) {
-		uint64_t bumps = status_number("epoch.bumps");
+		uint64_t bumps = support_status_number(&rngd, "epoch.bumps");
 
 		write_bumps_and_gets(fd, sizeof(out));
 		for (uint32_t i = 0; i < 2 * BUMPS; i++) {
@@ -833,7 +807,7 @@ START_TEST(bumps_are_done_once_before_refused_gets)
 			else
 				ck_assert_uint_eq(reply.status, RNGD_PROTO_OK);
 		}
-		ck_assert_uint_eq(status_number("epoch.bumps"), bumps + BUMPS);
+		ck_assert_uint_eq(support_status_number(&rngd, "epoch.bumps"), bumps + BUMPS);
 	}
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);

@@ -40,6 +40,7 @@
 #include <unistd.h>
 
 #include "proto/wire.h"
+#include "tests/get.h"
 
 #define COUNT_MAX   30000
 #define SAMPLES_MAX 400000
@@ -78,20 +79,6 @@ static int64_t now_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static size_t encode_get(uint8_t *out, uint32_t count)
-{
-	uint8_t body[RNGD_PROTO_GET_BODY_BYTES];
-	const struct wire_request get = {
-	    .opcode = RNGD_PROTO_OP_GET,
-	    .version = RNGD_PROTO_VERSION_MAX,
-	    .body = body,
-	    .body_bytes = sizeof(body),
-	};
-
-	wire_put_u32(body, count);
-	return wire_encode_request(&get, out);
-}
-
 static int connect_one(const struct hostile *hostile)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -125,7 +112,7 @@ static void drop(struct hostile *hostile, struct bad *bad)
 static void step(struct hostile *hostile, struct bad *bad)
 {
 	uint8_t request[64], data[512];
-	size_t len = encode_get(request, UINT32_MAX);
+	size_t len = get_encode(request, UINT32_MAX);
 	ssize_t n = 0;
 
 	if (bad->fd < 0)
@@ -201,7 +188,7 @@ static void be_greedy(struct hostile *hostile, int64_t end_us, uint32_t ask_byte
 {
 	static uint8_t data[1 << 18];
 	uint8_t request[64];
-	size_t len = encode_get(request, ask_bytes);
+	size_t len = get_encode(request, ask_bytes);
 
 	for (long i = 0; i < hostile->count; i++) {
 		hostile->polled[i] = (struct pollfd){.fd = hostile->bad[i].fd, .events = POLLIN};
@@ -236,7 +223,7 @@ static void be_a_storm(struct hostile *hostile, int64_t end_us, bool vanish)
 {
 	static uint8_t data[RNGD_PROTO_FRAME_DATA_BYTES / 2];
 	uint8_t request[64];
-	size_t len = encode_get(request, 1000000);
+	size_t len = get_encode(request, 1000000);
 
 	while (now_us() < end_us) {
 		int fd = connect_one(hostile);
@@ -299,7 +286,7 @@ static pid_t start_bad(struct hostile *hostile, uid_t uid)
 static bool ask_once(int fd)
 {
 	uint8_t request[64], reply[RNGD_PROTO_REPLY_HEAD_BYTES + GET_BYTES];
-	size_t len = encode_get(request, GET_BYTES);
+	size_t len = get_encode(request, GET_BYTES);
 	struct wire_reply head;
 
 	return send(fd, request, len, MSG_NOSIGNAL) == (ssize_t)len &&

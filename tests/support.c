@@ -266,6 +266,31 @@ void support_get_all(int fd, uint32_t tag, void *out, uint32_t count)
 	}
 }
 
+const char *support_status(const struct support_rngd *rngd, const char *name)
+{
+	static char text[RNGD_PROTO_STATUS_MAX_BYTES + 2];
+	struct wire_reply reply;
+	int fd = support_connect(rngd);
+	char key[64], *at;
+
+	support_request(fd, RNGD_PROTO_OP_STATUS, 1, NULL, 0);
+	text[0] = '\n';
+	support_reply(fd, &reply, text + 1, sizeof(text) - 2);
+	text[1 + reply.body_bytes] = '\0';
+	close(fd);
+	snprintf(key, sizeof(key), "\n%s=", name);
+	at = strstr(text, key);
+	ck_assert_msg(at != NULL, "no %s in STATUS", name);
+	at += strlen(key);
+	at[strcspn(at, "\n")] = '\0';
+	return at;
+}
+
+uint64_t support_status_number(const struct support_rngd *rngd, const char *name)
+{
+	return strtoull(support_status(rngd, name), NULL, 10);
+}
+
 size_t support_fd_count(pid_t pid)
 {
 	char path[64];

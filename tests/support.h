@@ -60,6 +60,10 @@ void support_reply(int fd, struct wire_reply *reply, void *body, size_t size);
 /* A whole GET: asks, reads all frames, checks them. */
 void support_get_all(int fd, uint32_t tag, void *out, uint32_t count);
 
+/* What the status says of name, in static storage; a name it has not is a failure. */
+const char *support_status(const struct support_rngd *rngd, const char *name);
+uint64_t support_status_number(const struct support_rngd *rngd, const char *name);
+
 /* Descriptors open in, and resident memory of, process pid. */
 size_t support_fd_count(pid_t pid);
 size_t support_rss_bytes(pid_t pid);

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "proto/wire.h"
+#include "tests/get.h"
 
 #define CONNS_MAX   19500
 #define ROUNDS_MAX  99
@@ -89,20 +90,6 @@ static int64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static size_t encode_get(uint8_t *out, uint32_t count)
-{
-	uint8_t body[RNGD_PROTO_GET_BODY_BYTES];
-	const struct wire_request get = {
-	    .opcode = RNGD_PROTO_OP_GET,
-	    .version = RNGD_PROTO_VERSION_MAX,
-	    .body = body,
-	    .body_bytes = sizeof(body),
-	};
-
-	wire_put_u32(body, count);
-	return wire_encode_request(&get, out);
 }
 
 /* ------------------------------------------------------------ connections */
@@ -367,7 +354,7 @@ static void pull(const struct scale *scale, long n)
 {
 	static uint8_t data[1 << 20];
 	uint8_t request[64];
-	size_t len = encode_get(request, BULK_BYTES);
+	size_t len = get_encode(request, BULK_BYTES);
 	int fd = connect_as(scale, 1 + n);
 	size_t got = BULK_BYTES;
 	ssize_t some = 1;
@@ -446,7 +433,7 @@ int main(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	scale.request_bytes = encode_get(scale.request, GET_BYTES);
+	scale.request_bytes = get_encode(scale.request, GET_BYTES);
 	scale.samples_ns = calloc(SAMPLES_MAX, sizeof(*scale.samples_ns));
 	scale.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (!scale.samples_ns || scale.epoll_fd < 0)
