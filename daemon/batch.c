@@ -213,8 +213,8 @@ static int make_once(struct batch *batch, const struct conn *conn, size_t in_byt
 
 	plan(batch, conn, in_bytes, RNGD_PROTO_OK);
 	/* What is planned beyond that is not taken, as if the peer's buffer were full. */
-	if (batch->bytes > conn->room_bytes)
-		batch->bytes = conn->room_bytes;
+	if (conn->unread.narrow && batch->bytes > UNREAD_TURN_BYTES)
+		batch->bytes = UNREAD_TURN_BYTES;
 	batch->cost.made_bytes = batch->bytes;
 	start = shared->frames[0].start;
 	if (batch->frame_count == 0 || batch->bytes <= start)

@@ -54,7 +54,6 @@ static struct peer *peer_new(void)
 	peer->shared.page_fd = -1;
 	peer->shared.status_text = fake_status;
 	peer->conn.shared = &peer->shared;
-	peer->conn.room_bytes = SIZE_MAX;
 	return peer;
 }
 
