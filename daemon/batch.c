@@ -161,7 +161,6 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 	    .begun_owed = conn->frame_owed,
 	    .generation = conn->frame_generation,
 	    .with_page = conn->page_owed,
-	    .page_asked = conn->page_asked,
 	    .small = conn->small,
 	    .standing = {.control = conn->control,
 			 .has_page = conn->shared->page_fd >= 0,
@@ -251,7 +250,7 @@ void batch_refuse_page(struct batch *batch)
 	struct wire_reply reply;
 
 	batch->with_page = false;
-	batch->page_asked = false;
+	batch->standing.page_asked = false;
 	if (wire_decode_reply(head, &reply) != WIRE_OK)
 		return; /* cannot be: we wrote it */
 	reply.status = RNGD_PROTO_E_AGAIN;

@@ -29,7 +29,6 @@ struct batch {
 	uint64_t begun_owed;           /* bytes of the first frame, if its head went out before */
 	bool with_page;                /* the first frame answers PAGE: its descriptor goes along */
 	bool acted;                    /* it ends with a request that did something */
-	bool page_asked;               /* it has asked for the page before */
 	bool small;                    /* at most QUOTA_SMALL_BYTES at random, in whole GETs */
 	bool held;                     /* for this reason more was left out */
 	struct request_standing standing; /* of the connection: what its requests are judged by */

@@ -118,7 +118,7 @@ static int conn_send(struct conn *conn, struct batch *batch)
 	batch->cost.sent_bytes = (size_t)n;
 	unread_sent(conn, (size_t)n);
 	conn->page_owed = batch->with_page && n == 0;
-	conn->page_asked = batch->page_asked || batch->with_page;
+	conn->page_asked = batch->standing.page_asked;
 	batch_sent(batch, (size_t)n);
 	requests = batch->progress.requests - conn->progress.requests;
 	conn->shared->bytes_served += batch->random_sent;

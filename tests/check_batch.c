@@ -373,6 +373,26 @@ START_TEST(refusal)
 }
 END_TEST
 
+/* What the kernel would not pass has not been had: the next request for it is judged anew. */
+START_TEST(refused_page_may_be_asked_for_again)
+{
+	struct peer *peer = peer_new();
+	struct wire_reply reply;
+	struct batch batch;
+
+	peer->shared.page_fd = 0;
+	ask(peer, RNGD_PROTO_OP_PAGE, 1, 0);
+	memcpy(peer->shared.in, peer->requests, peer->requests_bytes);
+	ck_assert_int_eq(batch_make(&batch, &peer->conn, peer->requests_bytes), 0);
+	ck_assert(batch.with_page && batch.standing.page_asked);
+	batch_refuse_page(&batch);
+	ck_assert(!batch.with_page && !batch.standing.page_asked);
+	ck_assert_int_eq(wire_decode_reply(peer->shared.scratch, &reply), WIRE_OK);
+	ck_assert_uint_eq(reply.status, RNGD_PROTO_E_AGAIN);
+	peer_free(peer);
+}
+END_TEST
+
 START_TEST(stopping_finishes_the_frame_and_begins_none)
 {
 	struct peer *peer = peer_new();
@@ -406,6 +426,7 @@ int main(void)
 	tcase_add_test(tcase, the_rest_of_a_frame_is_made_anew);
 	tcase_add_test(tcase, refusal);
 	tcase_add_test(tcase, a_stop_begins_no_event);
+	tcase_add_test(tcase, refused_page_may_be_asked_for_again);
 	tcase_add_test(tcase, stopping_finishes_the_frame_and_begins_none);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
