@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "proto/wire.h"
+#include "tests/get.h"
 #include "tests/support.h"
 
 #define LARGE_BYTES (8u * RNGD_PROTO_FRAME_DATA_BYTES)
@@ -72,16 +72,11 @@ END_TEST
 START_TEST(waiting_is_counted_for_what_it_is)
 {
 	static uint8_t out[RNGD_PROTO_FRAME_DATA_BYTES];
-	uint8_t request[RNGD_PROTO_REQUEST_HEAD_BYTES + RNGD_PROTO_GET_BODY_BYTES], body[4];
+	uint8_t request[GET_REQUEST_BYTES];
 	int fd = support_connect(&rngd);
 	struct wire_reply head;
 
-	wire_put_u32(body, LARGE_BYTES);
-	wire_encode_request(&(struct wire_request){.opcode = RNGD_PROTO_OP_GET,
-						   .version = 1,
-						   .body = body,
-						   .body_bytes = sizeof(body)},
-			    request);
+	get_encode(request, LARGE_BYTES);
 	support_write(fd, request, 5);
 	(void)support_status(&rngd, "state"); /* it has been read */
 	support_write(fd, request + 5, sizeof(request) - 5);

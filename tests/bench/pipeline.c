@@ -12,8 +12,8 @@
 
 #include "proto/wire.h"
 #include "tests/bench/launch.h"
+#include "tests/get.h"
 
-#define GET_BYTES   (RNGD_PROTO_REQUEST_HEAD_BYTES + RNGD_PROTO_GET_BODY_BYTES)
 #define REPLY_BYTES (RNGD_PROTO_REPLY_HEAD_BYTES + PIPELINE_ANSWER_BYTES)
 #define READ_BYTES  16384
 
@@ -52,20 +52,13 @@ static int try_one(const struct pipeline *pipeline, int fd)
 /* depth requests, one after the other. */
 static int write_requests(struct pipeline *pipeline)
 {
-	uint8_t body[RNGD_PROTO_GET_BODY_BYTES];
-	const struct wire_request request = {.opcode = RNGD_PROTO_OP_GET,
-					     .version = RNGD_PROTO_VERSION_MAX,
-					     .body = body,
-					     .body_bytes = sizeof(body)};
-
 	pipeline->reply_bytes = REPLY_BYTES;
-	pipeline->request_bytes = pipeline->echo ? REPLY_BYTES : GET_BYTES;
+	pipeline->request_bytes = pipeline->echo ? REPLY_BYTES : GET_REQUEST_BYTES;
 	pipeline->requests = calloc(pipeline->depth, pipeline->request_bytes);
 	if (!pipeline->requests)
 		return -ENOMEM;
-	wire_put_u32(body, PIPELINE_ANSWER_BYTES);
 	for (size_t i = 0; i < pipeline->depth; i++)
-		wire_encode_request(&request, pipeline->requests + i * pipeline->request_bytes);
+		get_encode(pipeline->requests + i * pipeline->request_bytes, PIPELINE_ANSWER_BYTES);
 	return 0;
 }
 
