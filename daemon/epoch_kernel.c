@@ -50,14 +50,20 @@ static void start(struct epoch_detector *detector, int fd, const char *path)
 static enum epoch_change look(struct epoch_detector *detector, enum epoch_depth depth)
 {
 	uint64_t generation = vdso_generation(&detector->own.kernel.vdso);
+	bool known = detector->state == EPOCH_FAILED;
 
 	(void)depth;
-	if (generation == detector->own.kernel.generation)
-		return EPOCH_SAME;
-	if (generation == 0)
+	if (generation == 0) {
+		/* Its getrandom(2) failed, at a reseed of the kernel; perhaps the next will not. */
 		epoch_failed(detector, "vDSO getrandom gives no generation any more");
-	else
-		keep_generation(detector, generation);
+		detector->retry = true;
+		return known ? EPOCH_SAME : EPOCH_AGED;
+	}
+	if (generation == detector->own.kernel.generation && !known)
+		return EPOCH_SAME;
+	detector->state = EPOCH_ACTIVE;
+	detector->retry = false;
+	keep_generation(detector, generation);
 	return EPOCH_AGED;
 }
 
