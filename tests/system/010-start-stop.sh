@@ -81,10 +81,13 @@ start_rngd
 count=$(status_value reseed.count)
 kill -HUP "$RNGD_PID"
 reseeded() {
-	[ "$(status_value reseed.count)" -eq $((count + 1)) ]
+	[ "$(status_value reseed.count)" -gt "$count" ]
 }
 wait_for 5 reseeded || fail "SIGHUP does not reseed"
-[ "$(status_value reseed.last_reason)" = request ] || fail "reason: $(status_value reseed.last_reason)"
+case $(status_value reseed.last_reason) in
+request | kernel) ;; # the kernel reseeds once a minute, perhaps just now
+*) fail "reason: $(status_value reseed.last_reason)" ;;
+esac
 answers || fail "no answer after SIGHUP"
 
 # A stop while a client takes all it can: soon, with status 0; the client is told.
