@@ -100,15 +100,18 @@ int session_ask_text(struct session *session, uint8_t opcode, char *text, size_t
 	return err;
 }
 
-/* What the next frame of a GET must hold when len bytes are still to come. */
-static uint32_t frame_bytes(uint32_t len)
+/* May this frame of a GET follow when len bytes are still to come? All of them, or a good part. */
+static bool is_next_frame(const struct wire_reply *frame, uint32_t len)
 {
-	return len < RNGD_PROTO_FRAME_DATA_BYTES ? len : RNGD_PROTO_FRAME_DATA_BYTES;
+	if (frame->flags & RNGD_PROTO_FLAG_MORE)
+		return frame->body_bytes >= RNGD_PROTO_ONE_FRAME_BYTES && frame->body_bytes < len;
+	return frame->body_bytes == len;
 }
 
 /*
  * One GET. *generation: 0, or what the bytes must be made under; set to what they were. -ESTALE:
- * the generation moved on the way.
+ * the generation moved on the way, and the answer was given up there; SESSION_E_MOVED: likewise,
+ * where a connection cannot be made anew and the answer was read to its end.
  */
 static int get_part(struct session *session, uint8_t *buf, uint32_t len, uint64_t *generation,
 		    int64_t deadline_ns)
@@ -117,7 +120,7 @@ static int get_part(struct session *session, uint8_t *buf, uint32_t len, uint64_
 	/* A short answer is one frame of known size: one call can take the head and all bytes. */
 	const uint32_t ahead = len <= RNGD_PROTO_ONE_FRAME_BYTES ? len : 0;
 	uint8_t body[RNGD_PROTO_GET_BODY_BYTES];
-	bool more;
+	bool moved = false;
 	size_t have;
 	int err;
 
@@ -129,24 +132,23 @@ static int get_part(struct session *session, uint8_t *buf, uint32_t len, uint64_
 		if (err)
 			return err;
 		/* Any other size would also let what is read ahead run past the caller's buffer. */
-		more = reply.frame.flags & RNGD_PROTO_FLAG_MORE;
-		if (reply.frame.body_bytes != frame_bytes(len) ||
-		    more != (reply.frame.body_bytes < len))
+		if (!is_next_frame(&reply.frame, len))
 			return -EPROTO;
-		if (*generation != 0 && reply.frame.generation != *generation)
+		moved |= *generation != 0 && reply.frame.generation != *generation;
+		if (moved && !session->transport.bare)
 			return -ESTALE;
 		*generation = reply.frame.generation;
 		err = reply_body(&reply, buf, have);
 		buf += reply.frame.body_bytes;
 		len -= reply.frame.body_bytes;
 	}
-	return err;
+	return !err && moved ? SESSION_E_MOVED : err;
 }
 
 static int get_parts(struct session *session, uint8_t *buf, size_t len, uint64_t *generation,
 		     int64_t deadline_ns)
 {
-	/* Where a connection cannot be made anew no answer is given up half way: one frame each. */
+	/* Where a connection cannot be made anew every answer is read to its end: short ones. */
 	const uint32_t most =
 	    session->transport.bare ? RNGD_PROTO_FRAME_DATA_BYTES : SESSION_GET_MAX_BYTES;
 	int err = 0;

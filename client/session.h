@@ -53,8 +53,8 @@ void session_drop(struct session *session);
 
 /*
  * len random bytes of one clone generation, which is still the machine's at the end, as far as
- * the daemon and the kernel know. guard_prepare() first. -ESTALE: it moved inside of a frame's
- * sequence.
+ * the daemon and the kernel know. guard_prepare() first. -ESTALE: it moved inside of an answer, the
+ * rest of which is still to come.
  */
 int session_ask_bytes(struct session *session, uint8_t *out, size_t len, int64_t deadline_ns);
 

@@ -35,13 +35,13 @@
  */
 #define RNGD_PROTO_REQUEST_MAX_BYTES 4096u
 
-/*
- * Largest number of random bytes in one reply frame, and what every frame of a GET but the
- * last carries. Measured: doc/measurements.md.
- */
+/* Largest number of random bytes in one reply frame. Measured: doc/measurements.md. */
 #define RNGD_PROTO_FRAME_DATA_BYTES 131072u
 
-/* A GET of up to this many bytes is answered in one frame, in every version. */
+/*
+ * A GET of up to this many bytes is answered in one frame, in every version; and no frame of a
+ * longer one has fewer but its last.
+ */
 #define RNGD_PROTO_ONE_FRAME_BYTES 4096u
 
 /* Largest body of a STATUS reply and of an error frame. */

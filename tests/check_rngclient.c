@@ -788,6 +788,67 @@ START_TEST(liars_are_refused)
 END_TEST
 #define LIARS 12
 
+#define LONG_BYTES 20000u
+
+/* A longer answer: the daemon cuts it where it likes, but into no crumbs. Zero ends the row. */
+static const struct cut {
+	uint32_t frames[6];
+	bool more_at_last;
+	int err;
+} cuts[] = {
+    {{20000}, false, 0},
+    {{4096, 15904}, false, 0},
+    {{15904, 4096}, false, 0},
+    {{19999, 1}, false, 0},
+    {{4096, 4096, 4096, 4096, 3616}, false, 0},
+    {{4095, 15905}, false, -EPROTO},
+    {{4096, 1, 15903}, false, -EPROTO},
+    {{4096, 4096, 4096, 4096, 3617}, false, -EPROTO},
+    {{20000}, true, -EPROTO},
+    {{4096, 15904}, true, -EPROTO},
+    {{19999}, false, -EPROTO},
+    {{20001}, false, -EPROTO},
+    {{4096, 15903}, false, -EPROTO},
+};
+
+static const struct cut *cut;
+
+static size_t answer_cut(const struct wire_request *req, int nth, uint8_t *out)
+{
+	size_t n = 0;
+
+	(void)nth;
+	for (size_t i = 0; i < 6 && cut->frames[i] > 0; i++) {
+		const bool last = i == 5 || cut->frames[i + 1] == 0;
+
+		struct wire_reply reply = {.version = 1, .body_bytes = cut->frames[i]};
+
+		if (!last || cut->more_at_last)
+			reply.flags = RNGD_PROTO_FLAG_MORE;
+		n += frame(out + n, req, reply);
+	}
+	return n;
+}
+
+START_TEST(frames_of_a_long_answer)
+{
+	struct rngclient *client;
+	struct fake fake;
+	uint8_t *buf = malloc(LONG_BYTES + TAIL);
+
+	ck_assert_ptr_nonnull(buf);
+	cut = &cuts[_i];
+	client = fake_start(&fake, answer_cut);
+	memset(buf, 0x5a, LONG_BYTES + TAIL);
+	ck_assert_int_eq(rngclient_get(client, buf, LONG_BYTES), cut->err);
+	for (size_t i = 0; i < LONG_BYTES; i++)
+		ck_assert_uint_eq(buf[i], cut->err ? 0 : 'r');
+	ck_assert_uint_eq(buf[LONG_BYTES], 0x5a);
+	fake_end(&fake, client);
+	free(buf);
+}
+END_TEST
+
 static size_t answer_status_with_nul(const struct wire_request *req, int nth, uint8_t *out)
 {
 	size_t n = frame(out, req, (struct wire_reply){.version = 1, .body_bytes = FAKE_BYTES});
@@ -1242,6 +1303,7 @@ int main(void)
 	suite_add_tcase(suite, real_cases());
 	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, liars_are_refused, 0, LIARS);
+	tcase_add_loop_test(tcase, frames_of_a_long_answer, 0, sizeof(cuts) / sizeof(cuts[0]));
 	tcase_add_loop_test(tcase, error_frames, 0, ERROR_FRAMES);
 	tcase_add_test(tcase, nothing_beyond_the_buffer);
 	tcase_add_test(tcase, no_handle_leaves_zeroes);

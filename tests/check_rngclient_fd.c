@@ -954,6 +954,7 @@ enum act {
 	ACT_HALF,   /* half of it; the rest, and an answer to the next request, at `late` */
 	ACT_TAG,    /* of another request */
 	ACT_LONG,   /* more than was asked for */
+	ACT_TURN,   /* in two frames, the second under another generation */
 	ACT_UNAVAILABLE,
 	ACT_AGAIN,
 	ACT_FORGED_BUSY,
@@ -969,6 +970,21 @@ struct peer {
 	atomic_uint gets, looks;
 };
 
+static void say_frame(int fd, const struct wire_reply *reply, const void *body, size_t send_bytes)
+{
+	uint8_t head[RNGD_PROTO_REPLY_HEAD_BYTES];
+
+	wire_encode_reply(reply, head);
+	if (send(fd, head, sizeof(head), MSG_NOSIGNAL) == (ssize_t)sizeof(head) && send_bytes > 0)
+		while (send_bytes > 0) {
+			ssize_t n = send(fd, body, send_bytes, MSG_NOSIGNAL);
+
+			if (n <= 0)
+				return;
+			send_bytes -= (size_t)n;
+		}
+}
+
 static void say(int fd, const struct wire_request *req, uint8_t status, uint64_t generation,
 		const void *body, size_t body_bytes, size_t send_bytes)
 {
@@ -980,17 +996,28 @@ static void say(int fd, const struct wire_request *req, uint8_t status, uint64_t
 	    .generation = generation,
 	    .body_bytes = (uint32_t)body_bytes,
 	};
-	uint8_t head[RNGD_PROTO_REPLY_HEAD_BYTES];
 
-	wire_encode_reply(&reply, head);
-	if (send(fd, head, sizeof(head), MSG_NOSIGNAL) == (ssize_t)sizeof(head) && send_bytes > 0)
-		while (send_bytes > 0) {
-			ssize_t n = send(fd, body, send_bytes, MSG_NOSIGNAL);
+	say_frame(fd, &reply, body, send_bytes);
+}
 
-			if (n <= 0)
-				return;
-			send_bytes -= (size_t)n;
-		}
+/* Two frames, and between them the machine is cloned. */
+static void say_turn(struct peer *peer, const struct wire_request *req, const void *body,
+		     uint32_t len)
+{
+	struct wire_reply reply = {
+	    .opcode = req->opcode,
+	    .version = 1,
+	    .flags = RNGD_PROTO_FLAG_MORE,
+	    .tag = req->tag,
+	    .generation = peer->generation++,
+	    .body_bytes = len / 2,
+	};
+
+	say_frame(peer->fd, &reply, body, reply.body_bytes);
+	reply.flags = 0;
+	reply.generation = peer->generation;
+	reply.body_bytes = len - len / 2;
+	say_frame(peer->fd, &reply, body, reply.body_bytes);
 }
 
 /* false: the end. */
@@ -1013,6 +1040,9 @@ static bool answer_get(struct peer *peer, struct wire_request *req)
 		return true;
 	case ACT_LONG:
 		say(peer->fd, req, 0, peer->generation, body, len + 1, len + 1);
+		return true;
+	case ACT_TURN:
+		say_turn(peer, req, body, len);
 		return true;
 	case ACT_TAG:
 		req->tag--;
@@ -1174,6 +1204,31 @@ START_TEST(one_generation)
 }
 END_TEST
 
+/* There is no other connection: an answer of two generations is read to its end, and asked anew. */
+START_TEST(turned_inside_an_answer)
+{
+	const enum act acts[] = {ACT_TURN, ACT_ANSWER};
+	const enum act always[] = {ACT_TURN};
+	static uint8_t buf[20000];
+	struct peer peer;
+
+	begin_peer(&peer, acts, 2);
+	ck_assert_int_eq(rngclient_get(client, buf, sizeof(buf)), 0);
+	ck_assert_uint_eq(peer.gets, 2);
+	ck_assert_uint_eq(buf[0], 2);
+	ck_assert_uint_eq(buf[sizeof(buf) - 1], 2);
+	ck_assert_int_eq(rngclient_get(client, buf, 32), 0);
+	ck_assert_uint_eq(buf[31], 3);
+	end_peer(&peer);
+
+	begin_peer(&peer, always, 1);
+	must_fail(20000, -EAGAIN);
+	peer.acts = &acts[1];
+	ck_assert_int_eq(rngclient_get(client, buf, 32), 0);
+	end_peer(&peer);
+}
+END_TEST
+
 START_TEST(local_needs_a_page)
 {
 	const enum act acts[] = {ACT_ANSWER};
@@ -1230,6 +1285,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, bad_replies);
 	tcase_add_test(tc, refusals_pass);
 	tcase_add_test(tc, one_generation);
+	tcase_add_test(tc, turned_inside_an_answer);
 	tcase_add_test(tc, local_needs_a_page);
 #endif
 	suite_add_tcase(s, tc);

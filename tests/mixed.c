@@ -134,7 +134,7 @@ static bool read_frame(struct client *client, const struct ask *ask, uint32_t *l
 {
 	uint8_t head[RNGD_PROTO_REPLY_HEAD_BYTES];
 	struct wire_reply reply;
-	uint32_t expected = 0;
+	uint32_t most = 0;
 	bool more;
 
 	take(client, head, sizeof(head));
@@ -157,10 +157,11 @@ static bool read_frame(struct client *client, const struct ask *ask, uint32_t *l
 		return false;
 	}
 	if (ask->opcode == RNGD_PROTO_OP_GET)
-		expected = *left < sizeof(client->body) ? *left : (uint32_t)sizeof(client->body);
-	*left -= expected;
+		most = *left;
+	must(reply.body_bytes <= most, "a frame's size");
+	*left -= reply.body_bytes;
 	more = *left > 0;
-	must(reply.body_bytes == expected, "a frame's size");
+	must(!more || reply.body_bytes >= RNGD_PROTO_ONE_FRAME_BYTES, "a frame's size");
 	must(reply.flags == (more ? RNGD_PROTO_FLAG_MORE : 0), "MORE");
 	look_bytes(client, client->body, reply.body_bytes);
 	client->tally->bytes += reply.body_bytes;

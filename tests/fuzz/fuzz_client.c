@@ -167,6 +167,9 @@ static void say(struct link *link, const void *bytes, size_t len)
 	link->pending_bytes += len;
 }
 
+/* A byte that cuts a frame of a long answer short, in one of so many ways. */
+#define CUT_FROM 128u
+
 /* The next frame that the request should get, but for one byte. */
 static void say_frame(struct link *link, size_t at_most)
 {
@@ -177,6 +180,9 @@ static void say_frame(struct link *link, size_t at_most)
 
 	if (body > RNGD_PROTO_FRAME_DATA_BYTES)
 		body = RNGD_PROTO_FRAME_DATA_BYTES;
+	if (get && wrong >= CUT_FROM && body > RNGD_PROTO_ONE_FRAME_BYTES)
+		body = RNGD_PROTO_ONE_FRAME_BYTES +
+		       (body - RNGD_PROTO_ONE_FRAME_BYTES) * (wrong - CUT_FROM) / CUT_FROM;
 	memset(frame, 0, HEAD_BYTES);
 	memcpy(frame + 4, link->head + 4, 2);
 	memcpy(frame + 8, link->head + 8, 4);
