@@ -66,20 +66,33 @@ static size_t frame_end(const struct conn_frame *frame)
 	return (size_t)frame->start + frame->head_bytes + frame->data_bytes;
 }
 
-/* The next frame of the GET in progress, if the batch has room for the whole of it. */
+/*
+ * How much of the GET in progress its next frame has: the rest of it, or as much as the batch has
+ * room for, so that the peer can take the whole frame. 0: it is to wait for the next batch.
+ */
+static size_t frame_data(const struct batch *batch)
+{
+	const size_t used_bytes = batch->bytes + RNGD_PROTO_REPLY_HEAD_BYTES;
+	size_t most = batch->room_bytes > used_bytes ? batch->room_bytes - used_bytes : 0;
+
+	if (most > RNGD_PROTO_FRAME_DATA_BYTES)
+		most = RNGD_PROTO_FRAME_DATA_BYTES;
+	if (batch->progress.get_owed <= most)
+		return (size_t)batch->progress.get_owed;
+	return most < RNGD_PROTO_ONE_FRAME_BYTES ? 0 : most;
+}
+
+/* The next frame of the GET in progress. */
 static bool plan_frame(struct batch *batch)
 {
 	struct conn_progress *progress = &batch->progress;
-	size_t data_bytes = progress->get_owed < RNGD_PROTO_FRAME_DATA_BYTES
-				? (size_t)progress->get_owed
-				: RNGD_PROTO_FRAME_DATA_BYTES;
+	size_t data_bytes = frame_data(batch);
 
 	if (too_large(batch)) {
 		batch->held = true;
 		return false;
 	}
-	if (batch->frame_count == CONN_BATCH_FRAMES ||
-	    CONN_SCRATCH_BYTES - batch->bytes < RNGD_PROTO_REPLY_HEAD_BYTES + data_bytes)
+	if (batch->frame_count == CONN_BATCH_FRAMES || data_bytes == 0)
 		return false;
 	add_frame(batch, RNGD_PROTO_REPLY_HEAD_BYTES, data_bytes);
 	progress->get_owed -= data_bytes;
@@ -161,6 +174,8 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 	    .begun_owed = conn->frame_owed,
 	    .generation = conn->frame_generation,
 	    .with_page = conn->page_owed,
+	    .room_bytes =
+		conn->room_bytes < CONN_SCRATCH_BYTES ? conn->room_bytes : CONN_SCRATCH_BYTES,
 	    .small = conn->small,
 	    .standing = {.control = conn->control,
 			 .has_page = conn->shared->page_fd >= 0,
@@ -211,9 +226,9 @@ static int make_once(struct batch *batch, const struct conn *conn, size_t in_byt
 	size_t start, len;
 
 	plan(batch, conn, in_bytes, RNGD_PROTO_OK);
-	/* What is planned beyond that is not taken, as if the peer's buffer were full. */
-	if (conn->unread.narrow && batch->bytes > UNREAD_TURN_BYTES)
-		batch->bytes = UNREAD_TURN_BYTES;
+	/* What began earlier may be longer; the rest waits, as if the peer's buffer were full. */
+	if (batch->bytes > batch->room_bytes)
+		batch->bytes = batch->room_bytes;
 	batch->cost.made_bytes = batch->bytes;
 	start = shared->frames[0].start;
 	if (batch->frame_count == 0 || batch->bytes <= start)

@@ -20,6 +20,7 @@ struct batch {
 	struct conn_shared *shared;
 	const struct conn *conn;       /* whose turn it is */
 	struct conn_progress progress; /* of the whole plan; after batch_sent(): what stands */
+	size_t room_bytes;             /* all told it should not be longer */
 	size_t bytes;                  /* in the scratch, all told: those to be sent */
 	size_t control_bytes;          /* of them, the first run */
 	size_t random_bytes;           /* of them, at random */

@@ -191,17 +191,23 @@ static bool conn_is_large(const struct conn *conn)
 }
 
 /*
- * Its turn is put off. The rest of a request may be there already, so that deadline, which runs on,
- * ends nothing before the turn; no other runs: it is our move.
+ * It waits for a turn in a later pass. The rest of a request may be there already, so that
+ * deadline, which runs on, ends nothing before the turn; no other runs: it is our move.
  */
 static void conn_wait(struct conn *conn)
 {
 	struct peers *peers = conn->shared->peers;
 
-	if (conn->deadline.state != DEADLINE_REQUEST)
+	if (conn->deadline.state != DEADLINE_REQUEST || conn_owes(conn))
 		deadline_clear(&conn->deadline);
 	quota_wait(&peers->quota, conn->user, &conn->waiter, conn_is_large(conn));
 	peers_waits(peers);
+}
+
+/* How much this turn may bring. 0: its peer has to read first. */
+static size_t conn_room(const struct conn *conn)
+{
+	return conn->unread.narrow || conn_is_large(conn) ? unread_room(conn) : CONN_SCRATCH_BYTES;
 }
 
 /* The peer becomes a subscriber. 0 or -ENOMEM. */
@@ -218,6 +224,18 @@ static int conn_subscribe(struct conn *conn, const struct batch *batch)
 	conn->subscriber = events_subscribe(shared->events, &peer, batch->subscribe,
 					    shared->reseed->epoch->generation, clock_now_ms());
 	return conn->subscriber ? 0 : -ENOMEM;
+}
+
+/*
+ * Has it a next turn without being watched for it? What was left out of a small turn, and the rest
+ * of a large GET whose peer took all so far: the kernel calls a socket writable when three quarters
+ * of its buffer are read, and by then each side has waited for the other.
+ */
+static bool conn_goes_on(const struct conn *conn, const struct batch *batch)
+{
+	if (conn->out_bytes > 0 || batch->cost.sent_bytes < batch->bytes)
+		return false;
+	return (batch->held && conn->frame_owed == 0) || conn_is_large(conn);
 }
 
 /* Makes and sends what is to be answered. 0, or -errno: the connection is over. */
@@ -250,7 +268,11 @@ static int conn_answer(struct conn *conn, size_t in_bytes, int64_t now_ms)
 	if (conn->out_bytes == 0 && conn->frame_owed == 0 &&
 	    (conn->progress.close_after || shared->stopping))
 		return -ECONNRESET;
-	if (batch.held && conn->out_bytes == 0 && conn->frame_owed == 0) {
+	if (conn_goes_on(conn, &batch)) {
+		/* The pass after this one would be no wait to speak of; its rate may be. */
+		if (batch.held || quota_may(&shared->peers->quota, conn->user, now_ms,
+					    ev_iteration(shared->loop) + 1) != QUOTA_LARGE)
+			quota_put_off(&shared->peers->quota, conn->user);
 		conn_wait(conn);
 		return 0;
 	}
@@ -276,11 +298,16 @@ static int conn_turn(struct conn *conn)
 		may = quota_may(&shared->peers->quota, conn->user, now_ms,
 				ev_iteration(shared->loop));
 	if (may == QUOTA_NOTHING || (may == QUOTA_SMALL && conn_is_large(conn))) {
+		quota_put_off(&shared->peers->quota, conn->user);
 		conn_wait(conn);
 		return 0;
 	}
 	conn->small = may == QUOTA_SMALL;
-	err = conn_read(conn, &in_bytes);
+	conn->room_bytes = conn_room(conn);
+	if (conn->room_bytes == 0)
+		err = outgoing_ended(conn) ? -EPIPE : -EAGAIN;
+	else
+		err = conn_read(conn, &in_bytes);
 	if (err == -EAGAIN) {
 		conn_watch(conn);
 		return conn_time(conn, false, now_ms);

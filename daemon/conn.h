@@ -98,7 +98,7 @@ struct conn {
 	ev_io watcher;
 	int fd;
 	struct quota_user *user; /* of the peer when it connected */
-	struct list_link waiter; /* in the quota's queue while its turn is put off */
+	struct list_link waiter; /* in the quota's queue for a turn in a later pass */
 	struct deadline deadline;
 	struct unread_conn unread; /* what the peer does not read */
 	bool late;       /* the deadline of a half request passed while its turn was put off */
@@ -117,7 +117,8 @@ struct conn {
 	size_t out_bytes;
 	uint64_t frame_owed; /* random bytes owed to a frame whose head is sent or in out */
 	uint64_t frame_generation;
-	bool small; /* this turn: no more than QUOTA_SMALL_BYTES at random */
+	bool small;        /* this turn: no more than QUOTA_SMALL_BYTES at random */
+	size_t room_bytes; /* this turn: no more than so many in all */
 };
 
 /* Who connected. */

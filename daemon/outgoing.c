@@ -49,3 +49,9 @@ ssize_t outgoing_send(const struct conn *conn, struct batch *batch)
 		return n;
 	return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 }
+
+/* The kernel looks at that first, at the length later. */
+bool outgoing_ended(const struct conn *conn)
+{
+	return send(conn->fd, conn->shared->scratch, 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0;
+}

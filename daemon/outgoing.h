@@ -5,6 +5,7 @@
 #ifndef DAEMON_OUTGOING_H
 #define DAEMON_OUTGOING_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "daemon/batch.h"
@@ -15,5 +16,11 @@
  * not pass is refused in the batch (batch_refuse_page()).
  */
 ssize_t outgoing_send(const struct conn *conn, struct batch *batch);
+
+/*
+ * Has the peer hung up? For a connection without room, which nothing is sent to: epoll would report
+ * it again and again, as writable or not, while what it was sent is unread.
+ */
+bool outgoing_ended(const struct conn *conn);
 
 #endif

@@ -264,13 +264,17 @@ size_t quota_busiest(const struct quota *quota, const struct quota_user **most, 
 	return count;
 }
 
+void quota_put_off(struct quota *quota, struct quota_user *user)
+{
+	quota->waits++;
+	user->waits++;
+}
+
 void quota_wait(struct quota *quota, struct quota_user *user, struct list_link *waiter, bool large)
 {
 	list_append(large ? &user->large : &user->small, waiter);
 	if (list_empty(&user->busy))
 		list_append(&quota->busy, &user->busy);
-	quota->waits++;
-	user->waits++;
 }
 
 void quota_unwait(struct quota_user *user, struct list_link *waiter)

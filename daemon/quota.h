@@ -180,6 +180,9 @@ void quota_count(struct quota_user *user, uint64_t requests, uint64_t random_byt
  */
 size_t quota_busiest(const struct quota *quota, const struct quota_user **most, size_t max);
 
+/* A turn of this user is put off, for the record alone. */
+void quota_put_off(struct quota *quota, struct quota_user *user);
+
 /* Puts a connection of user at the end of its queue: those that need QUOTA_LARGE, or the others. */
 void quota_wait(struct quota *quota, struct quota_user *user, struct list_link *waiter, bool large);
 

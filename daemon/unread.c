@@ -21,16 +21,28 @@
  */
 #define UNREAD_BUFFER_BYTES 1024
 
+/* A turn for less than this part of the socket's buffer is not worth its system calls. */
+#define UNREAD_ROOM_PART 8
+
+/* The heads of large buffers (48 KiB of data each) are an eightieth of what they hold. */
+#define UNREAD_HEADS_PART 16
+
+/* false: not to be known. */
+static bool ask(const struct conn *conn, uint32_t meminfo[SK_MEMINFO_VARS])
+{
+	socklen_t meminfo_bytes = SK_MEMINFO_VARS * sizeof(meminfo[0]);
+
+	return getsockopt(conn->fd, SOL_SOCKET, SO_MEMINFO, meminfo, &meminfo_bytes) == 0 &&
+	       meminfo_bytes > SK_MEMINFO_WMEM_ALLOC * sizeof(meminfo[0]) &&
+	       meminfo_bytes > SK_MEMINFO_SNDBUF * sizeof(meminfo[0]);
+}
+
 /* Bytes of the kernel's memory that the peer has still to read; -1: not to be known. */
 static int64_t unread_bytes(const struct conn *conn)
 {
-	uint32_t meminfo[SK_MEMINFO_VARS] = {0};
-	socklen_t meminfo_bytes = sizeof(meminfo);
+	uint32_t meminfo[SK_MEMINFO_VARS];
 
-	if (getsockopt(conn->fd, SOL_SOCKET, SO_MEMINFO, meminfo, &meminfo_bytes) < 0 ||
-	    meminfo_bytes <= SK_MEMINFO_WMEM_ALLOC * sizeof(meminfo[0]))
-		return -1;
-	return meminfo[SK_MEMINFO_WMEM_ALLOC];
+	return ask(conn, meminfo) ? (int64_t)meminfo[SK_MEMINFO_WMEM_ALLOC] : -1;
 }
 
 static void list(struct unread *unread, struct conn *conn)
@@ -178,6 +190,22 @@ bool unread_holds(struct unread *unread, struct conn *conn)
 		unlist(unread, conn);
 	}
 	return conn->unread.held;
+}
+
+size_t unread_room(const struct conn *conn)
+{
+	uint32_t meminfo[SK_MEMINFO_VARS], all, unread;
+
+	if (conn->unread.narrow)
+		return UNREAD_TURN_BYTES;
+	if (!ask(conn, meminfo))
+		return SIZE_MAX; /* what is not taken is made anew */
+	all = meminfo[SK_MEMINFO_SNDBUF];
+	unread = meminfo[SK_MEMINFO_WMEM_ALLOC];
+	/* The loop speaks when three quarters are free, so it has spoken, or will. */
+	if (unread >= all || all - unread < all / UNREAD_ROOM_PART)
+		return 0;
+	return (all - unread) / UNREAD_HEADS_PART * (UNREAD_HEADS_PART - 1);
 }
 
 bool unread_takes(struct unread *unread, struct conn *conn)

@@ -90,6 +90,12 @@ void unread_sent(struct conn *conn, size_t bytes);
 bool unread_holds(struct unread *unread, struct conn *conn);
 
 /*
+ * How many bytes of a large turn the kernel would take for its peer now, all in one call; 0: so few
+ * that the turn is to wait until the loop says that it can be written.
+ */
+size_t unread_room(const struct conn *conn);
+
+/*
  * It is over. true: the peer holds replies; it lingers, and conn_look() is called when that may
  * have changed. false: nothing is unread, or this kernel (before 4.12) does not tell: close it.
  */

@@ -54,6 +54,7 @@ static struct peer *peer_new(void)
 	peer->shared.page_fd = -1;
 	peer->shared.status_text = fake_status;
 	peer->conn.shared = &peer->shared;
+	peer->conn.room_bytes = SIZE_MAX;
 	return peer;
 }
 
@@ -102,6 +103,7 @@ static int turn(struct peer *peer, size_t take)
 	if (err)
 		return err;
 	ck_assert_uint_le(batch.bytes, CONN_SCRATCH_BYTES);
+	ck_assert_uint_le(batch.bytes, conn->room_bytes);
 	if (take > batch.bytes)
 		take = batch.bytes;
 	ck_assert_uint_le(peer->stream_bytes + take, STREAM_BYTES);
@@ -172,6 +174,19 @@ static size_t pick_take(void)
 	}
 }
 
+/* How much room a turn has: a narrow connection's, what a socket has left, or no bound. */
+static size_t pick_room(void)
+{
+	switch (pick(4)) {
+	case 0:
+		return UNREAD_TURN_BYTES;
+	case 1:
+		return 2 * RNGD_PROTO_ONE_FRAME_BYTES + pick(200000);
+	default:
+		return SIZE_MAX;
+	}
+}
+
 static uint32_t pick_count(void)
 {
 	switch (pick(4)) {
@@ -211,6 +226,7 @@ START_TEST(every_cut_keeps_the_stream_whole)
 			ask(peer, asked[i].opcode, i, asked[i].count);
 		}
 		while (!peer_idle(peer)) {
+			peer->conn.room_bytes = pick_room();
 			ck_assert_int_eq(turn(peer, pick_take()), 0);
 			ck_assert_uint_lt(turns++, 20000);
 		}
@@ -218,6 +234,39 @@ START_TEST(every_cut_keeps_the_stream_whole)
 			at = expect(peer, at, asked[i].opcode, i, asked[i].count);
 		ck_assert_uint_eq(at, peer->stream_bytes);
 		ck_assert_uint_eq(peer->conn.progress.requests, n);
+	}
+	peer_free(peer);
+}
+END_TEST
+
+/* Who takes as much as it was said to have room for is left no half of a frame. */
+START_TEST(frames_end_where_the_room_does)
+{
+	struct peer *peer = peer_new();
+	uint32_t counts[5];
+
+	for (int round = 0; round < ROUNDS; round++) {
+		size_t at = 0;
+
+		peer->stream_bytes = 0;
+		peer->requests_bytes = 0;
+		memset(&peer->conn.progress, 0, sizeof(peer->conn.progress));
+		for (uint32_t i = 0; i < 5; i++) {
+			counts[i] = pick_count();
+			ask(peer, RNGD_PROTO_OP_GET, i, counts[i]);
+		}
+		while (!peer_idle(peer)) {
+			size_t before = peer->stream_bytes;
+
+			peer->conn.room_bytes = pick_room();
+			ck_assert_int_eq(turn(peer, SIZE_MAX), 0);
+			ck_assert_uint_eq(peer->conn.frame_owed, 0);
+			ck_assert_uint_eq(peer->conn.out_bytes, 0);
+			ck_assert_uint_gt(peer->stream_bytes, before);
+		}
+		for (uint32_t i = 0; i < 5; i++)
+			at = expect(peer, at, RNGD_PROTO_OP_GET, i, counts[i]);
+		ck_assert_uint_eq(at, peer->stream_bytes);
 	}
 	peer_free(peer);
 }
@@ -420,6 +469,7 @@ int main(void)
 		return 1;
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, every_cut_keeps_the_stream_whole);
+	tcase_add_test(tcase, frames_end_where_the_room_does);
 	tcase_add_test(tcase, byte_by_byte);
 	tcase_add_test(tcase, a_begun_frame_does_not_outlive_its_generation);
 	tcase_add_test(tcase, a_begun_head_does_not_outlive_its_generation);

@@ -24,7 +24,6 @@
 #define MANY           600
 #define REPLY_BYTES    1000
 #define OTHER_UID      54321
-#define FRAME_BYTES    (RNGD_PROTO_REPLY_HEAD_BYTES + RNGD_PROTO_FRAME_DATA_BYTES)
 
 /* ---------------------------------------------------------------- the module, over socket pairs */
 
@@ -316,6 +315,45 @@ START_TEST(held_until_the_peer_reads)
 }
 END_TEST
 
+/* What it is told fits in one call, whatever is there already; and nothing, where little would. */
+START_TEST(room_is_what_the_kernel_takes)
+{
+	static const uint8_t zeros[1 << 20];
+	struct conn *conn, *narrow, *wide[UNREAD_WIDE_PER_UID];
+	int peer, others[UNREAD_WIDE_PER_UID];
+	unsigned none = 0, some = 0;
+
+	for (size_t unread = 0; unread <= 200000; unread += 4000) {
+		struct pollfd pollfd = {.events = POLLOUT};
+		size_t room;
+
+		conn = make(1, &peer);
+		for (size_t left = unread, part; left > 0; left -= part) {
+			part = left < 30000 ? left : 30000;
+			reply(conn, part);
+		}
+		room = unread_room(conn);
+		pollfd.fd = conn->fd;
+		ck_assert_int_ge(poll(&pollfd, 1, 0), 0);
+		/* Or nobody would tell when to go on. */
+		ck_assert(room > 0 || pollfd.revents == 0);
+		if (room > 0)
+			ck_assert_int_eq(send(conn->fd, zeros, room, MSG_DONTWAIT), (ssize_t)room);
+		none += room == 0;
+		some += room > 0 && pollfd.revents == 0;
+		conn_free(conn);
+		close(peer);
+	}
+	ck_assert_uint_gt(none, 0);
+	ck_assert_uint_gt(some, 0); /* more than the loop would have said */
+	narrow = make_narrow(wide, others, &peer);
+	ck_assert_uint_eq(unread_room(narrow), UNREAD_TURN_BYTES);
+	conn_free(narrow);
+	close(peer);
+	free_wide(wide, others);
+}
+END_TEST
+
 /* Without an event: the tick finds them, so many in a pass. */
 START_TEST(tick_looks_at_all)
 {
@@ -528,14 +566,70 @@ START_TEST(late_reader_gets_everything)
 }
 END_TEST
 
-static bool has_a_frame(void *fd)
+/* A GET's answer: as many bytes as were asked for, in frames that are no crumbs. */
+static void reads_whole_frames(int fd, size_t want, uint32_t tag)
 {
-	return unread_at(*(const int *)fd) >= (int)FRAME_BYTES;
+	static uint8_t body[RNGD_PROTO_FRAME_DATA_BYTES];
+	struct wire_reply head;
+
+	for (; want > 0; want -= head.body_bytes) {
+		support_reply(fd, &head, body, sizeof(body));
+		ck_assert_uint_eq(head.tag, tag);
+		ck_assert_uint_eq(head.status, RNGD_PROTO_OK);
+		ck_assert_uint_le(head.body_bytes, want);
+		ck_assert_int_eq(head.flags & RNGD_PROTO_FLAG_MORE, head.body_bytes < want);
+		ck_assert(head.body_bytes == want || head.body_bytes >= RNGD_PROTO_ONE_FRAME_BYTES);
+	}
+}
+
+/* What waits at fd ends with a frame: none is half sent. */
+static void holds_whole_frames(int fd)
+{
+	static uint8_t out[1 << 20];
+	size_t waits = (size_t)unread_at(fd), at = 0;
+	struct wire_reply head;
+
+	ck_assert_int_eq(recv(fd, out, waits, MSG_PEEK | MSG_DONTWAIT), (ssize_t)waits);
+	while (at < waits) {
+		ck_assert_uint_ge(waits - at, RNGD_PROTO_REPLY_HEAD_BYTES);
+		ck_assert_int_eq(wire_decode_reply(out + at, &head), WIRE_OK);
+		at += RNGD_PROTO_REPLY_HEAD_BYTES + head.body_bytes;
+	}
+	ck_assert_uint_eq(at, waits);
+}
+
+static bool more_than_a_turn(void *fd)
+{
+	return unread_at(*(const int *)fd) > (int)CONN_SCRATCH_BYTES;
 }
 
 /*
+ * A large GET does not stop after its first turn while there is room for more; where there is none,
+ * it waits for its reader, with no frame half sent, and costs nothing meanwhile.
+ */
+START_TEST(large_get_goes_on_while_there_is_room)
+{
+	uint8_t out[32];
+	int fd = support_connect(&rngd);
+	long ticks;
+
+	support_get(fd, 1, 1 << 20);
+	ck_assert(support_wait(more_than_a_turn, &fd));
+	ticks = support_cpu_ticks(rngd.pid);
+	ck_assert_int_eq(poll(NULL, 0, 400), 0);
+	ck_assert_int_le(support_cpu_ticks(rngd.pid) - ticks, sysconf(_SC_CLK_TCK) / 10);
+	holds_whole_frames(fd);
+	reads_whole_frames(fd, 1 << 20, 1);
+	support_get_all(fd, 2, out, sizeof(out));
+	close(fd);
+	await("server.connections", 1);
+}
+END_TEST
+
+/*
  * In the middle of a large GET the peer hangs up and keeps its descriptor: epoll reports that again
- * and again. Its replies are unread still: it lingers, and costs nothing.
+ * and again, and without room nothing is sent that could fail. Its replies are unread still: it
+ * lingers, and costs nothing.
  */
 START_TEST(hanging_up_unread_costs_nothing)
 {
@@ -543,7 +637,7 @@ START_TEST(hanging_up_unread_costs_nothing)
 	long ticks;
 
 	support_get(fd, 1, 1 << 20);
-	ck_assert(support_wait(has_a_frame, &fd));
+	ck_assert(support_wait(more_than_a_turn, &fd));
 	ticks = support_cpu_ticks(rngd.pid);
 	ck_assert_int_eq(shutdown(fd, SHUT_RDWR), 0);
 	ck_assert_int_eq(poll(NULL, 0, 400), 0);
@@ -557,9 +651,8 @@ END_TEST
 /* The narrow ones get every frame as well, whole and in order, in small pieces. */
 START_TEST(narrow_ones_are_served)
 {
-	static uint8_t buf[RNGD_PROTO_FRAME_DATA_BYTES];
+	static uint8_t buf[RNGD_PROTO_STATUS_MAX_BYTES];
 	int fds[PLACES];
-	uint32_t left;
 
 	for (int i = 0; i < PLACES; i++)
 		fds[i] = connect_other();
@@ -572,12 +665,8 @@ START_TEST(narrow_ones_are_served)
 	for (int i = 0; i < PLACES; i++) {
 		struct wire_reply head;
 
-		for (left = 300000; left > 0; left -= head.body_bytes) {
-			support_reply(fds[i], &head, buf, sizeof(buf));
-			ck_assert_uint_eq(head.tag, 7);
-			ck_assert_uint_eq(head.status, RNGD_PROTO_OK);
-			ck_assert_uint_eq(head.body_bytes, left < sizeof(buf) ? left : sizeof(buf));
-		}
+		holds_whole_frames(fds[i]);
+		reads_whole_frames(fds[i], 300000, 7);
 		support_reply(fds[i], &head, buf, sizeof(buf));
 		ck_assert_uint_eq(head.tag, 8);
 		for (uint32_t n = 0; n < 30; n++) {
@@ -634,6 +723,7 @@ static Suite *unread_suite(void)
 	tcase_add_test(module, lingers_after_its_time);
 	tcase_add_test(module, no_lingering_at_the_stop);
 	tcase_add_test(module, held_until_the_peer_reads);
+	tcase_add_test(module, room_is_what_the_kernel_takes);
 	tcase_add_test(module, tick_looks_at_all);
 	tcase_add_test(module, told_at_most_so_often);
 	suite_add_tcase(suite, module);
@@ -641,6 +731,7 @@ static Suite *unread_suite(void)
 	tcase_add_checked_fixture(real, start_real, end_real);
 	tcase_add_loop_test(real, unread_replies_keep_their_places, 0, 2);
 	tcase_add_test(real, late_reader_gets_everything);
+	tcase_add_test(real, large_get_goes_on_while_there_is_room);
 	tcase_add_test(real, hanging_up_unread_costs_nothing);
 	tcase_add_test(real, narrow_ones_are_served);
 	tcase_add_test(real, refusals_are_told_so_often);

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <ev.h>
+#include <linux/sock_diag.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,15 +22,16 @@
 #include "daemon/reseed.h"
 #include "tests/fuzz/fuzz.h"
 
-#define PAGE_FD      (FUZZ_FD + 1)
-#define FILL         0xa5
-#define TURNS_MAX    400
-#define SENT_MAX     500000u /* several turns: all bytes are made, read and wiped */
-#define SECOND_MS    1000
-#define STATUS_SHORT 11u
-#define REPLY_HEAD   20u
-#define FRAME_BYTES  131072u
-#define EVENT_BYTES  36u
+#define PAGE_FD           (FUZZ_FD + 1)
+#define FILL              0xa5
+#define TURNS_MAX         400
+#define SENT_MAX          500000u /* several turns: all bytes are made, read and wiped */
+#define SECOND_MS         1000
+#define STATUS_SHORT      11u
+#define REPLY_HEAD        20u
+#define FRAME_BYTES       131072u
+#define EVENT_BYTES       36u
+#define SEND_BUFFER_BYTES 212992u /* net.core.wmem_default */
 
 /* What a small turn may bring: so many bytes, in frames of one at least. */
 #define SMALL_TURN_BYTES (QUOTA_SMALL_BYTES + CONN_BATCH_FRAMES * REPLY_HEAD)
@@ -183,8 +185,9 @@ static void check_get(const uint8_t *head, const uint8_t *request, uint32_t body
 
 	if (answers->get_left == 0)
 		answers->get_left = big(request + 12, 4);
-	FUZZ_CHECK(body == (answers->get_left < FRAME_BYTES ? answers->get_left : FRAME_BYTES));
+	FUZZ_CHECK(body <= FRAME_BYTES && body <= answers->get_left);
 	FUZZ_CHECK(more == (body < answers->get_left));
+	FUZZ_CHECK(!more || body >= RNGD_PROTO_ONE_FRAME_BYTES);
 	answers->get_left -= body;
 	answers->random_bytes += body;
 	answers->body_byte = FILL;
@@ -378,6 +381,7 @@ static void check_idle(void)
 ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags);
 ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+int __wrap_getsockopt(int fd, int level, int option, void *value, socklen_t *value_bytes);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 int __real_close(int fd);
 int __wrap_close(int fd);
@@ -428,7 +432,7 @@ static ssize_t take(const void *bytes, size_t len)
 	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0x80;
 	size_t n = len;
 
-	FUZZ_CHECK(len > 0 && len <= CONN_SCRATCH_BYTES);
+	FUZZ_CHECK(len > 0 && len <= CONN_SCRATCH_BYTES && len <= run.conn->room_bytes);
 	if (script == SCRIPT_AGAIN)
 		return fail(EAGAIN);
 	if (script == SCRIPT_EINTR)
@@ -450,7 +454,11 @@ static ssize_t take(const void *bytes, size_t len)
 ssize_t __wrap_send(int fd, const void *bytes, size_t len, int flags)
 {
 	FUZZ_CHECK(fd == FUZZ_FD && flags == (MSG_DONTWAIT | MSG_NOSIGNAL));
-	return take(bytes, len);
+	if (len > 0)
+		return take(bytes, len);
+	/* Where there is no room: has it hung up? */
+	FUZZ_CHECK(run.conn->room_bytes == 0);
+	return run.script.left > 0 && fuzz_u8(&run.script) == SCRIPT_ERROR ? fail(EPIPE) : 0;
 }
 
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -476,6 +484,24 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 	if (n <= 0)
 		run.with_fd = false; /* nothing went out, and it must come again */
 	return n;
+}
+
+/* How much of what was sent is still there to be read. A narrow one's kernel does not tell. */
+int __wrap_getsockopt(int fd, int level, int option, void *value, socklen_t *value_bytes)
+{
+	uint8_t script = run.script.left > 0 ? fuzz_u8(&run.script) : 0;
+	uint32_t *meminfo = value;
+
+	FUZZ_CHECK(fd == FUZZ_FD && level == SOL_SOCKET && option == SO_MEMINFO &&
+		   *value_bytes == SK_MEMINFO_VARS * sizeof(*meminfo));
+	if (run.conn->unread.narrow || script == SCRIPT_ERROR) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	memset(value, 0, *value_bytes);
+	meminfo[SK_MEMINFO_SNDBUF] = SEND_BUFFER_BYTES;
+	meminfo[SK_MEMINFO_WMEM_ALLOC] = script * 1024u;
+	return 0;
 }
 
 int __wrap_close(int fd)

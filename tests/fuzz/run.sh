@@ -36,7 +36,7 @@ recipe() {
 		files='daemon/conn.c daemon/batch.c daemon/outgoing.c daemon/answer.c daemon/request.c daemon/events.c
 			daemon/parting.c proto/wire.c'
 		also='host/secmem.c daemon/quota.c daemon/deadline.c daemon/unread.c daemon/text.c proto/epoch_page.c'
-		calls='recvmsg send sendmsg close clock_gettime'
+		calls='recvmsg send sendmsg getsockopt close clock_gettime'
 		longest=4500
 		;;
 	client)
