@@ -93,7 +93,14 @@ static void acknowledge(struct watch *watch, uint64_t generation)
 		    strerror(-rc));
 }
 
-/* What became of the command. */
+/* It is told to end, or has what it was to count. */
+static bool ends(const struct watch *watch)
+{
+	return watch->stop_signal ||
+	       (watch->options->count && watch->count >= watch->options->count);
+}
+
+/* What became of the command. Who ends owes nothing: settle waits for no process that is gone. */
 static void finish(struct watch *watch, int status)
 {
 	const uint64_t generation = watch->current.generation;
@@ -115,9 +122,9 @@ static void finish(struct watch *watch, int status)
 		snprintf(how, sizeof(how), "ended with status %d", WEXITSTATUS(status));
 	else
 		snprintf(how, sizeof(how), "was ended by signal %d", WTERMSIG(status));
-	say("the command for generation %" PRIu64 " %s: the event stays owed until it succeeds for "
-	    "a later one",
-	    generation, how);
+	say("the command for generation %" PRIu64 " %s: %s", generation, how,
+	    ends(watch) ? "nothing runs it again"
+			: "the event stays owed until it succeeds for a later one");
 }
 
 /* 0 or a negative errno, of standard output. */
@@ -188,8 +195,7 @@ static bool is_over(const struct watch *watch)
 {
 	if (watch->hook.stage != HOOK_IDLE)
 		return watch->stop_signal && watch->hook.stage == HOOK_STUCK;
-	return watch->stop_signal ||
-	       (watch->options->count && watch->count >= watch->options->count);
+	return ends(watch);
 }
 
 /* Milliseconds, -1 for ever. */

@@ -238,6 +238,8 @@ done
 watch --count 1 --exec 'exit 5'
 bump
 ended 1
+said "generation $generation ended with status 5: nothing runs it again"
+settles
 
 # ---------------------------------------------------------------- what is refused
 expect() {
