@@ -375,12 +375,12 @@ int cmd_get(const struct rngcli_options *options)
 	rc = parse_count(options, &total);
 	if (rc) {
 		rngcli_error(rc == -ERANGE ? "'%s' is too large"
-					   : "'%s' is not a size: write it like 32, 16K or 1GiB",
+					   : "'%s' is no size (32, 16K, 1GiB) and no command",
 			     options->args[0]);
 		return RNGCLI_USAGE;
 	}
 	if (!total) { /* a script whose length came out as 0 must not go on with an empty key */
-		rngcli_error("cannot print 0 bytes: ask for 1 or more");
+		rngcli_error("0 is nothing to print: ask for 1 or more");
 		return RNGCLI_USAGE;
 	}
 	rc = rngcli_connect(options, &client);

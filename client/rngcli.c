@@ -112,8 +112,8 @@ int rngcli_explain(const struct rngcli_options *options, int error)
 	case ECONNRESET:
 	case EPIPE:
 		rngcli_error("no rngd at %s: start it with 'systemctl start rngd', or name its "
-			     "socket with --socket",
-			     path);
+			     "socket with --%s",
+			     path, options->control_path ? "control" : "socket");
 		return RNGCLI_TEMPFAIL;
 	case ETIMEDOUT:
 		rngcli_error("rngd at %s does not answer: try again, or allow more time with "
@@ -140,7 +140,8 @@ int rngcli_explain(const struct rngcli_options *options, int error)
 		rngcli_error("socket path %s is too long: 107 bytes at most", path);
 		return RNGCLI_USAGE;
 	case EACCES:
-		rngcli_error("no permission to use %s: check its mode and your groups", path);
+		rngcli_error("no permission to use %s: be root, or check its mode and your groups",
+			     path);
 		return RNGCLI_FAILURE;
 	case EPROTO:
 	case EOPNOTSUPP:

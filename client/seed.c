@@ -42,8 +42,9 @@ int seed_take(struct seed *seed, const char *command, size_t least, const char *
 	seed->len = 0;
 	if (isatty(STDIN_FILENO)) {
 		rngcli_error("%s reads random bytes, and standard input is a terminal: pipe %zu "
-			     "bytes or more%s%s",
-			     command, least, hint ? ", or " : "", hint ? hint : "");
+			     "byte%s or more%s%s",
+			     command, least, least == 1 ? "" : "s", hint ? ", or " : "",
+			     hint ? hint : "");
 		return RNGCLI_USAGE;
 	}
 	rc = read_all(seed);
