@@ -157,6 +157,11 @@ class Declarations(unittest.TestCase):
             self.assertEqual(list(getattr(library, name).argtypes), list(types[1:]), name)
             self.assertEqual(getattr(library, name).restype, types[0], name)
 
+    def test_the_default_socket_is_the_headers(self):
+        with open(os.path.join(os.environ["RNGD_INCLUDE"], "rngclient.h")) as file:
+            defined = re.search(r'#define RNGCLIENT_DEFAULT_SOCKET\s+"(.*)"', file.read())
+        self.assertEqual(defined and defined[1], _library.DEFAULT_SOCKET)
+
     def test_the_struct_is_the_headers(self):
         with open(os.environ["RNGD_LAYOUT"]) as file:
             lines = dict((line.split()[0], line.split()[1:]) for line in file)
@@ -690,9 +695,13 @@ class Processes(unittest.TestCase):
                 "import rngclient\n"
                 "rngclient.configure('/nonexistent/socket')\n"
                 f"try: print('no error', rngclient.{call})\n"
-                "except OSError as e: print(type(e).__name__, e.errno, e.strerror)\n"
+                "except OSError as e: print(type(e).__name__, e.errno, e.strerror, e.filename)\n"
             )
-            self.assertEqual((status, said), (0, "RngError 2 No such file or directory\n"), call)
+            self.assertEqual(
+                (status, said),
+                (0, "RngError 2 No such file or directory /nonexistent/socket\n"),
+                call,
+            )
 
     def test_configure(self):
         for wrong in ("", "a\0b", b"", b"a\0b"):

@@ -5,16 +5,19 @@ linker, once, at import. Never does: go on with a library that lacks what is use
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import os
 import threading
 from typing import Any, Dict, Optional, Tuple, Union
 
 SONAME = "librngclient.so.0"
+DEFAULT_SOCKET = "/run/rngd/rngd.sock"  # RNGCLIENT_DEFAULT_SOCKET
 
 
 class RngError(OSError):
-    """The C library's error: errno and strerror are set. No random byte was given."""
+    """The C library's error: errno and strerror are set, and filename, the daemon's socket, where that
+    could not be connected to. No random byte was given."""
 
 
 class EventStruct(ctypes.Structure):
@@ -108,6 +111,9 @@ lib, held = _load()
 
 def as_error(result: int) -> RngError:
     """What a C call means by a result below 0."""
+    if -result in (errno.ENOENT, errno.ECONNREFUSED, errno.EACCES):
+        path = DEFAULT_SOCKET if _settings.path is None else os.fsdecode(_settings.path)
+        return RngError(-result, os.strerror(-result), path)
     return RngError(-result, os.strerror(-result))
 
 
