@@ -87,7 +87,7 @@ static const char options_text[] =
     "  --max-connections N    in all (default: what the descriptor limit allows,\n"
     "                         16384 at most); 16 more are kept for root and --control\n"
     "  --max-connections-per-uid N\n"
-    "                         of one user (default: a quarter of all)\n"
+    "                         of one user (default: a quarter of all, 16 at least)\n"
     "  --max-rate BYTES       a second, of one user; who is over it waits (default 0)\n"
     "  --request-timeout S    to send the rest of a request (default 10)\n"
     "  --reply-timeout S      without reading any of a reply (default 30)\n"
