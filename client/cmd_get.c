@@ -375,7 +375,7 @@ int cmd_get(const struct rngcli_options *options)
 	rc = parse_count(options, &total);
 	if (rc) {
 		rngcli_error(rc == -ERANGE ? "'%s' is too large"
-					   : "'%s' is no size (32, 16K, 1GiB) and no command",
+					   : "'%s' is neither a command nor a size (32, 16K, 1GiB)",
 			     options->args[0]);
 		return RNGCLI_USAGE;
 	}

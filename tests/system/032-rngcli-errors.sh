@@ -31,7 +31,7 @@ done
 expect 2 -s "$SOCK" -5
 expect 2 -s "$SOCK" 1 2
 expect 2 -s "$SOCK" bogus
-grep -q "'bogus' is no size .* no command" "$TMP/err" || fail "a mistyped command: $(cat "$TMP/err")"
+grep -q "'bogus' is neither a command nor a size" "$TMP/err" || fail "a mistyped command: $(cat "$TMP/err")"
 expect 2 -s "$SOCK" --uuid 2E
 expect 2 -s "$SOCK" --uuid 1152921504606846977 # 16 bytes, were it to wrap
 expect 2 -s "$SOCK" 18014398509481985K         # 1 K
