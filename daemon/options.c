@@ -221,6 +221,17 @@ static void derive_paths(struct options *options)
 			 usual ? "" : RNGD_PROTO_EPOCH_SUFFIX);
 }
 
+/* Sockets and page each replace what is in their place. */
+static int check_paths(const struct options *options)
+{
+	if (strcmp(options->control_path, options->socket_path) != 0 &&
+	    strcmp(options->epoch_path, options->socket_path) != 0 &&
+	    strcmp(options->epoch_path, options->control_path) != 0)
+		return 0;
+	log_error("--socket, --control and --epoch name one file: give each its own");
+	return -EINVAL;
+}
+
 /* What one user, and all of them, may take up. */
 static int parse_limit(struct limits *limits, int opt)
 {
@@ -354,7 +365,7 @@ int options_parse(struct options *options, int argc, char **argv)
 		return -EINVAL;
 	}
 	derive_paths(options);
-	return 0;
+	return check_paths(options);
 }
 
 int options_help(void)

@@ -170,6 +170,20 @@ START_TEST(socket_path_bounds)
 }
 END_TEST
 
+/* Also where one of them follows from the other. */
+START_TEST(each_path_is_its_own)
+{
+	struct outcome outcome;
+
+	REFUSE("each its own", "--socket", "/tmp/x", "--control", "/tmp/x");
+	REFUSE("each its own", "--socket", "/tmp/x", "--epoch", "/tmp/x");
+	REFUSE("each its own", "--control", "/tmp/x", "--epoch", "/tmp/x");
+	REFUSE("each its own", "--control", RNGD_PROTO_DEFAULT_SOCKET);
+	REFUSE("each its own", "--socket", "/tmp/x", "--epoch", "/tmp/x.control");
+	ACCEPT(&outcome, "--socket", "/tmp/x", "--control", "/tmp/y", "--epoch", "/tmp/z");
+}
+END_TEST
+
 START_TEST(socket_mode_bounds)
 {
 	static const struct {
@@ -363,6 +377,7 @@ int main(void)
 	tcase_add_test(tcase, parses_again);
 	tcase_add_test(tcase, last_one_counts);
 	tcase_add_test(tcase, socket_path_bounds);
+	tcase_add_test(tcase, each_path_is_its_own);
 	tcase_add_test(tcase, socket_mode_bounds);
 	tcase_add_test(tcase, reseed_interval_bounds);
 	tcase_add_test(tcase, user_is_a_text);
