@@ -189,7 +189,11 @@ int cmd_epoch(const struct rngcli_options *options)
 	printf("epoch       0x%08" PRIx32 "\n", epoch.epoch);
 	printf("generation  %" PRIu64 "\n", epoch.generation);
 	printf("look again  %" PRIu64 "\n", epoch.look_again);
-	printf("state       %s\n", state_name(epoch.state));
+	/* Of a daemon that was killed or stands still this is what it said last. */
+	printf("state       %s%s\n", state_name(epoch.state),
+	       epoch.lease_ms > 0 || epoch.state == RNGCLIENT_EPOCH_STOPPED
+		   ? ""
+		   : ", when it last said so");
 	printf("watched     %s", epoch.lease_ms > 0 ? "for " : "no\n");
 	if (epoch.lease_ms > 0)
 		printf("%" PRId64 " ms more\n", epoch.lease_ms);

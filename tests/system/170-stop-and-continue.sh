@@ -38,6 +38,7 @@ long_enough() {
 }
 wait_for 10 long_enough
 watched && fail "the lease outlives the daemon's stop"
+"$RNGCLI" epoch "$PAGE" | grep -qx 'state  *serving, when it last said so' || fail "$("$RNGCLI" epoch "$PAGE")"
 callers_report
 during=$(tail -n 1 "$TMP/called")
 kill -0 $patient 2>/dev/null || fail "who waits was answered by nobody: $(cat "$TMP/patient")"
