@@ -27,6 +27,12 @@
 /* The heads of large buffers (48 KiB of data each) are an eightieth of what they hold. */
 #define UNREAD_HEADS_PART 16
 
+/*
+ * The least frame of a large GET: a socket so small (net.core.wmem_default) that it has no room for
+ * one would never be given any, and be asked again and again.
+ */
+#define UNREAD_ROOM_MIN_BYTES (RNGD_PROTO_REPLY_HEAD_BYTES + RNGD_PROTO_ONE_FRAME_BYTES)
+
 /* false: not to be known. */
 static bool ask(const struct conn *conn, uint32_t meminfo[SK_MEMINFO_VARS])
 {
@@ -194,7 +200,7 @@ bool unread_holds(struct unread *unread, struct conn *conn)
 
 size_t unread_room(const struct conn *conn)
 {
-	uint32_t meminfo[SK_MEMINFO_VARS], all, unread;
+	uint32_t meminfo[SK_MEMINFO_VARS], all, unread, room;
 
 	if (conn->unread.narrow)
 		return UNREAD_TURN_BYTES;
@@ -205,7 +211,8 @@ size_t unread_room(const struct conn *conn)
 	/* The loop speaks when three quarters are free, so it has spoken, or will. */
 	if (unread >= all || all - unread < all / UNREAD_ROOM_PART)
 		return 0;
-	return (all - unread) / UNREAD_HEADS_PART * (UNREAD_HEADS_PART - 1);
+	room = (all - unread) / UNREAD_HEADS_PART * (UNREAD_HEADS_PART - 1);
+	return room > UNREAD_ROOM_MIN_BYTES ? room : UNREAD_ROOM_MIN_BYTES;
 }
 
 bool unread_takes(struct unread *unread, struct conn *conn)

@@ -91,7 +91,8 @@ bool unread_holds(struct unread *unread, struct conn *conn);
 
 /*
  * How many bytes of a large turn the kernel would take for its peer now, all in one call; 0: so few
- * that the turn is to wait until the loop says that it can be written.
+ * that the turn is to wait until the loop says that it can be written. Never less than one frame of
+ * a large GET may have, of which a socket with a very small buffer takes a part.
  */
 size_t unread_room(const struct conn *conn);
 

@@ -354,6 +354,38 @@ START_TEST(room_is_what_the_kernel_takes)
 }
 END_TEST
 
+/* Where wmem_default is small: either the loop tells when to go on, or a frame can be begun. */
+START_TEST(room_of_the_smallest_sockets)
+{
+	const size_t least = RNGD_PROTO_REPLY_HEAD_BYTES + RNGD_PROTO_ONE_FRAME_BYTES;
+	static const uint8_t zeros[1 << 16];
+	struct conn *conn;
+	int peer;
+
+	for (int size = 2304; size <= 20000; size += 1000) {
+		for (size_t unread = 0; unread < 2 * (size_t)size; unread += 300) {
+			struct pollfd pollfd = {.events = POLLOUT};
+			size_t room;
+
+			conn = make(1, &peer);
+			pollfd.fd = conn->fd;
+			ck_assert_int_eq(
+			    setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+			if (unread > 0)
+				ck_assert_int_gt(send(conn->fd, zeros, unread, MSG_DONTWAIT), 0);
+			room = unread_room(conn);
+			ck_assert_int_ge(poll(&pollfd, 1, 0), 0);
+			ck_assert(room > 0 || pollfd.revents == 0);
+			ck_assert(room == 0 || room >= least);
+			if (room > 0)
+				ck_assert_int_gt(send(conn->fd, zeros, room, MSG_DONTWAIT), 0);
+			conn_free(conn);
+			close(peer);
+		}
+	}
+}
+END_TEST
+
 /* Without an event: the tick finds them, so many in a pass. */
 START_TEST(tick_looks_at_all)
 {
@@ -724,6 +756,7 @@ static Suite *unread_suite(void)
 	tcase_add_test(module, no_lingering_at_the_stop);
 	tcase_add_test(module, held_until_the_peer_reads);
 	tcase_add_test(module, room_is_what_the_kernel_takes);
+	tcase_add_test(module, room_of_the_smallest_sockets);
 	tcase_add_test(module, tick_looks_at_all);
 	tcase_add_test(module, told_at_most_so_often);
 	suite_add_tcase(suite, module);
