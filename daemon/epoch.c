@@ -164,9 +164,10 @@ static void look_at(struct epoch *epoch, enum epoch_row row, enum epoch_depth de
 		    struct findings *found)
 {
 	struct epoch_detector *detector = &epoch->detectors[row];
+	const bool was_active = detector->state == EPOCH_ACTIVE;
 	enum epoch_change change;
 
-	if (detector->state != EPOCH_ACTIVE && !(detector->retry && depth == EPOCH_ALL))
+	if (!was_active && !(detector->retry && depth == EPOCH_ALL))
 		return;
 	change = detector->ops->look(detector, depth);
 	if (change == EPOCH_SAME)
@@ -174,7 +175,9 @@ static void look_at(struct epoch *epoch, enum epoch_row row, enum epoch_depth de
 	if (change == EPOCH_AGED) {
 		detector->aged++;
 		found->aged = detector->ops->name;
-		found->kernel_moved |= row == EPOCH_ROW_KERNEL;
+		/* One that fails or comes back saw no reseed, or not when it was. */
+		found->kernel_moved |=
+		    row == EPOCH_ROW_KERNEL && was_active && detector->state == EPOCH_ACTIVE;
 	} else {
 		detector->cloned++;
 		found->fork_line |= row == EPOCH_ROW_KMSG && detector->own.kmsg.fork_read;

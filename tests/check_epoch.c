@@ -366,6 +366,61 @@ START_TEST(following_ends_by_itself)
 }
 END_TEST
 
+#ifndef RNGD_TEST_FALLBACK
+/* What a made-up vDSO leaves in its state; 0: its getrandom(2) fails. */
+static uint64_t kernel_generation;
+
+static ssize_t fake_getrandom(void *buf, size_t len, unsigned int flags, void *state,
+			      size_t state_bytes)
+{
+	(void)flags;
+	(void)state_bytes;
+	if (kernel_generation == 0)
+		return -EPERM;
+	memset(buf, 1, len);
+	memcpy((uint8_t *)state + 128, &kernel_generation, sizeof(kernel_generation));
+	return (ssize_t)len;
+}
+
+static void fake_kernel(uint64_t generation)
+{
+	static uint64_t state[144 / 8];
+	ssize_t (*function)(void *, size_t, unsigned int, void *, size_t) = fake_getrandom;
+	struct epoch_detector *detector = &epoch.detectors[EPOCH_ROW_KERNEL];
+
+	vdso_deinit(&detector->own.kernel.vdso);
+	memset(state, 0, sizeof(state));
+	kernel_generation = generation;
+	memcpy(&detector->own.kernel.vdso.call, &function, sizeof(function));
+	detector->own.kernel.vdso.state = state;
+	detector->own.kernel.generation = generation;
+	detector->state = EPOCH_ACTIVE;
+}
+
+/* Whether the kernel reseeded while its detector was blind, and before the clone or after, is not
+ * known. */
+START_TEST(a_blind_detector_saw_no_reseed)
+{
+	start_with(0, NULL);
+	fake_kernel(41);
+	epoch_bump(&epoch, NULL, 0);
+	kernel_generation = 0;
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert_int_eq(epoch.detectors[EPOCH_ROW_KERNEL].state, EPOCH_FAILED);
+	ck_assert(epoch_follows(&epoch));
+	kernel_generation = 41;
+	epoch_look(&epoch, EPOCH_ALL);
+	ck_assert_int_eq(epoch.detectors[EPOCH_ROW_KERNEL].state, EPOCH_ACTIVE);
+	ck_assert_uint_eq(epoch.detectors[EPOCH_ROW_KERNEL].aged, 2);
+	ck_assert(epoch_follows(&epoch));
+	kernel_generation = 42;
+	epoch_look(&epoch, EPOCH_BEFORE);
+	ck_assert(!epoch_follows(&epoch));
+	stop();
+}
+END_TEST
+#endif
+
 /* What a daemon left, what happened while there was none, and what the next one says. */
 struct down {
 	const char *what;
@@ -552,6 +607,9 @@ int main(void)
 	tcase_add_test(tcase, a_bump_is_always_an_event);
 	tcase_add_test(tcase, what_is_no_clone_moves_no_generation);
 	tcase_add_test(tcase, following_ends_by_itself);
+#ifndef RNGD_TEST_FALLBACK
+	tcase_add_test(tcase, a_blind_detector_saw_no_reseed);
+#endif
 	tcase_add_loop_test(tcase, clones_while_nobody_watched, 0,
 			    sizeof(downs) / sizeof(downs[0]));
 	tcase_add_test(tcase, a_value_is_kept_after_its_event);
