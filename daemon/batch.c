@@ -188,14 +188,15 @@ static void plan(struct batch *batch, const struct conn *conn, size_t in_bytes,
 	if (conn->frame_owed > 0)
 		add_frame(batch, 0, (size_t)conn->frame_owed);
 	answer_event(batch);
-	if (conn->shared->stopping)
-		return;
-	while (!batch->acted && !progress->close_after) {
+	while (!conn->shared->stopping && !batch->acted && !progress->close_after) {
 		if (progress->get_owed == 0 && !plan_request(batch, in_bytes, refusal))
 			break;
 		if (progress->get_owed > 0 && !plan_get(batch, refusal))
 			break;
 	}
+	/* A frame begun earlier, or a text, may be longer: as if the peer's buffer were full. */
+	if (batch->bytes > batch->room_bytes)
+		batch->bytes = batch->room_bytes;
 }
 
 static void put_heads(struct batch *batch)
@@ -226,9 +227,6 @@ static int make_once(struct batch *batch, const struct conn *conn, size_t in_byt
 	size_t start, len;
 
 	plan(batch, conn, in_bytes, RNGD_PROTO_OK);
-	/* What began earlier may be longer; the rest waits, as if the peer's buffer were full. */
-	if (batch->bytes > batch->room_bytes)
-		batch->bytes = batch->room_bytes;
 	batch->cost.made_bytes = batch->bytes;
 	start = shared->frames[0].start;
 	if (batch->frame_count == 0 || batch->bytes <= start)

@@ -192,7 +192,8 @@ static bool conn_is_large(const struct conn *conn)
 
 /*
  * It waits for a turn in a later pass. The rest of a request may be there already, so that
- * deadline, which runs on, ends nothing before the turn; no other runs: it is our move.
+ * deadline, which runs on, ends nothing before the turn; no other runs: it is our move, until the
+ * peer has left as much unread as its socket holds.
  */
 static void conn_wait(struct conn *conn)
 {

@@ -25,7 +25,7 @@ enum epoch_change {
 enum epoch_state {
 	EPOCH_ABSENT, /* not on this machine, or not for this process: `why` says it */
 	EPOCH_ACTIVE,
-	EPOCH_FAILED, /* was active, and cannot be read any more */
+	EPOCH_FAILED, /* was active, and cannot be read: for good, or for now (retry) */
 };
 
 /* How deep a look goes. */

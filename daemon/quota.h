@@ -61,7 +61,7 @@
 
 /*
  * No large turn begins in a pass that made so many bytes in large ones. So a pass has one turn of a
- * whole frame, or some of requests that are only just large.
+ * whole frame, or some of frames cut to the room or of requests that are only just large.
  */
 #define QUOTA_LARGE_BYTES (64u << 10)
 

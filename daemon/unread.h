@@ -28,7 +28,7 @@
 
 #include "daemon/list.h"
 
-/* Connections whose unread replies the socket's own limit bounds: some 222 kB each. */
+/* Connections whose unread replies the socket's own limit bounds: some 250 kB each. */
 #define UNREAD_WIDE_PER_UID 64u
 #define UNREAD_WIDE         512u
 
