@@ -245,6 +245,8 @@ static void read_and_leave(int fd)
 		uint8_t *at = output_room(RNGD_PROTO_FRAME_DATA_BYTES);
 
 		support_reply(fd, &reply, at, RNGD_PROTO_FRAME_DATA_BYTES);
+		/* A frame is as long as the socket had room for: the rest was not given out. */
+		scan.output_bytes -= RNGD_PROTO_FRAME_DATA_BYTES - reply.body_bytes;
 	}
 	close(fd);
 }
