@@ -59,6 +59,7 @@ struct scan {
 	size_t key_count;
 	uint8_t output[OUTPUT_MAX_BYTES]; /* received so far */
 	size_t output_bytes;
+	uint64_t reseeds; /* of the daemon, when that was asked last */
 	struct needles needles;
 };
 
@@ -138,14 +139,51 @@ static void found(const char *when, const struct region *region, size_t at)
 		     (unsigned long)(region->start + at), region->bytes - at);
 }
 
+/* Reads the key in use and adds it to those known; it must be a new one. */
+static void capture_key(void)
+{
+	uint8_t *key = scan.keys[scan.key_count];
+
+	ck_assert_uint_lt(scan.key_count, KEYS_MAX);
+	wait_idle();
+	ck_assert_int_eq(pread(scan.mem_fd, key, RNG_KEY_BYTES, (off_t)scan.generator->start),
+			 RNG_KEY_BYTES);
+	for (size_t i = 0; i < scan.key_count; i++)
+		for (size_t half = 0; half < RNG_KEY_BYTES; half += 16)
+			ck_assert_mem_ne(scan.keys[i] + half, key + half, 16);
+	scan.key_count++;
+}
+
+/*
+ * Copies the memory under the key that was captured last. The daemon may have reseeded since, as
+ * the kernel does once a minute or somebody set the clock: then, by its own count of reseeds and
+ * some times at most, the new key is captured and the old one is one more to be searched for.
+ */
+static void copy_under_known_key(void)
+{
+	for (int i = 0; i < 5; i++) {
+		uint64_t reseeds;
+
+		wait_idle();
+		copy_memory();
+		if (memcmp(scan.generator->copy, scan.keys[scan.key_count - 1], RNG_KEY_BYTES) == 0)
+			return;
+		reseeds = support_status_number(&scan.rngd, "reseed.count");
+		if (reseeds == scan.reseeds)
+			return; /* the caller says what is wrong */
+		scan.reseeds = reseeds;
+		capture_key();
+		needles_add_key(&scan.needles, scan.keys[scan.key_count - 1]);
+	}
+}
+
 /*
  * The search. The key in use is in its place and nowhere else (a copy of it would be one of an old
  * key after the next fill); no old key and no output is anywhere.
  */
 static void look(const char *when)
 {
-	wait_idle();
-	copy_memory();
+	copy_under_known_key();
 	check_rest(scan.generator, RNG_KEY_BYTES);
 	check_rest(scan.scratch, 0);
 	ck_assert_mem_eq(scan.generator->copy, scan.keys[scan.key_count - 1], RNG_KEY_BYTES);
@@ -173,21 +211,6 @@ static void check_memory(const char *when)
 	poll(NULL, 0, SIGNALS_MS);
 	look(when);
 #endif
-}
-
-/* Reads the key in use and adds it to those known; it must be a new one. */
-static void capture_key(void)
-{
-	uint8_t *key = scan.keys[scan.key_count];
-
-	ck_assert_uint_lt(scan.key_count, KEYS_MAX);
-	wait_idle();
-	ck_assert_int_eq(pread(scan.mem_fd, key, RNG_KEY_BYTES, (off_t)scan.generator->start),
-			 RNG_KEY_BYTES);
-	for (size_t i = 0; i < scan.key_count; i++)
-		for (size_t half = 0; half < RNG_KEY_BYTES; half += 16)
-			ck_assert_mem_ne(scan.keys[i] + half, key + half, 16);
-	scan.key_count++;
 }
 
 static uint8_t *output_room(size_t len)
@@ -270,6 +293,7 @@ static int start(const char *const *options)
 	support_start(&scan.rngd, options);
 	fd = support_connect(&scan.rngd);
 	get(fd, 32); /* it listens before it is up */
+	scan.reseeds = support_status_number(&scan.rngd, "reseed.count");
 	snprintf(path, sizeof(path), "/proc/%d/mem", scan.rngd.pid);
 	scan.mem_fd = open(path, O_RDONLY | O_CLOEXEC);
 	ck_assert_int_ge(scan.mem_fd, 0);
