@@ -68,7 +68,8 @@ struct fake {
 	struct epoch_page *page;
 	int page_fd, listen_fd;
 	pthread_t thread;
-	atomic_bool stop, deaf; /* deaf: reads nothing from the subscriber */
+	atomic_bool stop, deaf; /* deaf: to read nothing from the subscriber */
+	atomic_bool deaf_by_now;
 	_Atomic uint64_t generation;
 	_Atomic enum first first;
 	atomic_bool no_page, wrong_ack;
@@ -260,12 +261,14 @@ static void *fake_main(void *arg)
 	fds[0].fd = fake->listen_fd;
 	while (!fake->stop) {
 		struct pollfd now[1 + PEERS];
+		bool deaf = fake->deaf;
 
 		memcpy(now, fds, sizeof(now));
 		for (int i = 1; i <= PEERS; i++)
-			if (fake->deaf && now[i].fd == fake->fd)
+			if (deaf && now[i].fd == fake->fd)
 				now[i].fd = -1;
-		poll(now, 1 + PEERS, fake->deaf ? 5 : 50);
+		fake->deaf_by_now = deaf;
+		poll(now, 1 + PEERS, deaf ? 5 : 50);
 		for (int i = 1; i <= PEERS; i++) {
 			if (now[i].fd < 0 || !now[i].revents || serve(fake, fds[i].fd))
 				continue;
@@ -307,6 +310,20 @@ static void fake_down(struct fake *fake)
 	unlink(fake->path);
 	pthread_join(fake->thread, NULL);
 	close(fake->listen_fd);
+}
+
+static bool is_deaf(void *arg)
+{
+	const struct fake *fake = arg;
+
+	return fake->deaf_by_now;
+}
+
+/* From here on nothing that the subscriber writes is read, until `deaf` is taken back. */
+static void be_deaf(struct fake *fake)
+{
+	fake->deaf = true;
+	ck_assert(support_wait(is_deaf, fake));
 }
 
 static struct rngclient *fake_start(struct fake *fake)
@@ -664,8 +681,7 @@ START_TEST(done_lost_on_its_way)
 	send_event(&fake, 2, 2);
 	ck_assert_uint_eq(must_come(client), 2);
 	check_ack(&fake, 2, RNGD_PROTO_STAGE_TAKEN, 2);
-	fake.deaf = true;
-	poll(NULL, 0, 120); /* longer than any poll of the server that was not deaf */
+	be_deaf(&fake);
 	ck_assert_int_eq(rngclient_event_ack(client, 2), 0);
 	fake_down(&fake);
 	ck_assert_uint_eq(fake.recorded, 2);
@@ -740,8 +756,7 @@ START_TEST(a_daemon_that_does_not_read)
 
 	client = fake_start(&fake);
 	subscribe(client);
-	fake.deaf = true;
-	poll(NULL, 0, 120);
+	be_deaf(&fake);
 	for (uint64_t i = 2; i < EVENTS; i++) {
 		send_event(&fake, i, 1);
 		ck_assert_uint_eq(must_come(client), i);
