@@ -66,9 +66,9 @@ grep -q served "$TMP/held" || fail "an open connection is not served"
 
 exec 3>&- 4>&- 5>&- 6>&- 7>&-
 wait "$holder" "${more[@]}"
-begin_ms=$(date +%s%3N)
+begin_ms=$(now_ms)
 "$RNGCLI" --socket "$SOCK" --timeout 1 1 >/dev/null || fail "not back after 1 s"
-took_ms=$(($(date +%s%3N) - begin_ms))
+took_ms=$(($(now_ms) - begin_ms))
 [ "$(status_value server.accept_pauses)" -gt 0 ] || fail "accept_pauses does not count"
 stop_rngd
 
