@@ -28,6 +28,11 @@ status_is() {
 	[ "$(status_value "$1")" = "$2" ]
 }
 
+# failed_times COUNT - at least: who looks late finds one more.
+failed_times() {
+	[ "$(status_value reseed.failures)" -ge "$1" ]
+}
+
 refused() {
 	local status
 	get >"$TMP/out" 2>"$TMP/err"
@@ -53,21 +58,37 @@ grep -q 'serves' "$RNGD_LOG" && fail "it came up without a first seed"
 # does not see the kernel reseed: that comes once a minute, takes calls of getrandom() and is a reason to reseed too.
 blind=$BUILD/fallback/rngd
 [ -x "$blind" ] || fail "no $blind: make variants"
-RNGD=$blind armed 4
-get >/dev/null || fail "no bytes before the failure"
-arm
-start_ms=$(date +%s%3N)
-kill -HUP "$RNGD_PID"
-wait_for 5 status_is reseed.failures 1 || fail "SIGHUP did not lead to a failed reseed"
-refused
-status_is state refusing || fail "state is $(status_value state)"
-status_is reseed.error 'Input/output error' || fail "reseed.error: $(status_value reseed.error)"
-status_is source.kernel failed || fail "source.kernel: $(status_value source.kernel)"
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+
+# while_it_fails - what must hold before the fourth failure is behind it; says what does not.
+while_it_fails() {
 	refused
+	status_is state refusing || fail "state is $(status_value state)"
+	status_is reseed.error 'Input/output error' || fail "reseed.error: $(status_value reseed.error)"
+	status_is source.kernel failed || fail "source.kernel: $(status_value source.kernel)"
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		uptime_ms
+		[ $((NOW_MS - start_ms)) -lt 1000 ] || break # half a second before it is back
+		refused
+	done
+}
+# A machine that stands for a second may see that it is back before all was asked: then once more.
+for try in 1 2 3; do
+	RNGD=$blind armed 4
+	get >/dev/null || fail "no bytes before the failure"
+	arm
+	start_ms=$(now_ms)
+	kill -HUP "$RNGD_PID"
+	wait_for 5 failed_times 1 || fail "SIGHUP did not lead to a failed reseed"
+	wrong=$(while_it_fails)
+	took_ms=$(($(now_ms) - start_ms))
+	[ -n "$wrong" ] || break
+	[ "$took_ms" -ge 1500 ] && [ $try -lt 3 ] || fail "$wrong (after $took_ms ms)"
+	note "too slow to see it fail: $took_ms ms"
+	wait_for 10 answers || fail "it did not come back by itself"
+	stop_rngd
 done
 wait_for 10 answers || fail "it did not come back by itself"
-took_ms=$(($(date +%s%3N) - start_ms))
+took_ms=$(($(now_ms) - start_ms))
 [ "$took_ms" -ge 1500 ] || fail "back after $took_ms ms: tried more often than it should"
 [ "$took_ms" -le 5000 ] || fail "back only after $took_ms ms"
 status_is reseed.failures 4 || fail "reseed.failures: $(status_value reseed.failures)"
@@ -89,7 +110,7 @@ wait_for 10 status_is state refusing || fail "an old state is not noticed"
 refused
 wait "$long" && fail "a request under way was not ended"
 grep -q 'refuses for now' "$TMP/long" || fail "the request under way: $(cat "$TMP/long")"
-wait_for 10 status_is reseed.failures 3 || fail "an idle daemon does not try again"
+wait_for 10 failed_times 3 || fail "an idle daemon does not try again"
 refused
 stop_rngd
 
