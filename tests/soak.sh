@@ -170,7 +170,7 @@ while [ $round -lt 4 ] || [ $((SECONDS + ROUND_S / 2)) -lt $end ]; do
 	load_for $ROUND_S $round
 	ticks=$((($(cpu_ticks) - ticks) * 100 / hertz / (SECONDS > begin ? SECONDS - begin : 1)))
 	wait_for 20 quiet || wrong "round $round: $(status_value server.connections) connections are left"
-	open+=("$(fds)") anon+=("$(memory RssAnon)")
+	open+=("$(idle_fds)") anon+=("$(memory RssAnon)")
 	requests=0 mb=0 again=0 slowest_ms=0
 	eval "$(grep -E '^requests=[0-9a-z_= ]*$' "$TMP/mixed.out" | tr ' ' '\n')"
 	printf '%-5s %-16s %9s %7s %6s %7s %7s %8s %5s %6s %8s\n' $round "$kinds" "$requests" "$mb" "$again" \

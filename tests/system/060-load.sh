@@ -27,7 +27,7 @@ left() {
 }
 
 start_rngd --reseed-interval 1
-fds_before=$(fds)
+fds_before=$(idle_fds)
 "$BUILD/tests/load" "$SOCK" 1 "$CLIENTS" >/dev/null || fail "load, while warming up"
 wait_for 10 left || fail "after the warm-up $(fds) descriptors are open, $fds_before before"
 rss_before=$(rss_kb)

@@ -56,16 +56,16 @@ storm() {
 	local begin_ms end_ms lines moved generation fds_before rss_before
 	what="storm of $1"
 	"$STIR" fetch "$SOCK" 300 $CLIENTS >/dev/null || fail "$what: while warming up"
-	fds_before=$(fds)
+	fds_before=$(idle_fds)
 	rss_before=$(rss_kb)
 	generation=$(page generation)
 	lines=$(wc -l <"$RNGD_LOG")
-	begin_ms=$(date +%s%3N)
+	begin_ms=$(now_ms)
 	"$STIR" fetch "$SOCK" $((STORM_MS + 500)) $CLIENTS >"$TMP/fetched" 2>"$TMP/err" &
 	local clients=$!
 	"$STIR" add "$2" 0 $CHANGES $STORM_MS >/dev/null || fail "$what: cannot change the file"
 	wait $clients || fail "$what: a client failed: $(cat "$TMP/err")"
-	end_ms=$(date +%s%3N)
+	end_ms=$(now_ms)
 	[ "$(figure fewest)" -gt 0 ] || fail "$what: a client made no progress: $(cat "$TMP/fetched")"
 	figures="$figures$1: $(cat "$TMP/fetched"); "
 	soon
