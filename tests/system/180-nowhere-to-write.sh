@@ -14,17 +14,21 @@ page() {
 	"$BUILD/tests/page_reader" show "$1" | sed -n "s/^$2=//p"
 }
 
-# serves WHAT - bytes, a status, a clone that is told, and not slowly.
+# serves WHAT - bytes, a status, a clone that is told, and not slowly: that, in one of three times.
 serves() {
-	local begin_ms took_ms
-	begin_ms=$(date +%s%3N)
-	"$RNGCLI" --socket "$SOCK" --hex 16 >/dev/null || fail "$1: no bytes"
-	for _ in 1 2 3; do
-		"$STIR" ask "$SOCK.control" bump 32 | grep -q '^0 ' || fail "$1: no bump"
+	local begin_ms took_ms try
+	for try in 1 2 3; do
+		begin_ms=$(now_ms)
+		"$RNGCLI" --socket "$SOCK" --hex 16 >/dev/null || fail "$1: no bytes"
+		for _ in 1 2 3; do
+			"$STIR" ask "$SOCK.control" bump 32 | grep -q '^0 ' || fail "$1: no bump"
+		done
+		[ "$(status_value state)" = serving ] || fail "$1: state $(status_value state)"
+		took_ms=$(($(now_ms) - begin_ms))
+		[ $took_ms -gt $SLOW_MS ] || return 0
+		note "$1: took $took_ms ms, the $try. time"
 	done
-	[ "$(status_value state)" = serving ] || fail "$1: state $(status_value state)"
-	took_ms=$(($(date +%s%3N) - begin_ms))
-	[ $took_ms -le $SLOW_MS ] || fail "$1: took $took_ms ms"
+	fail "$1: took $took_ms ms, and no less before"
 }
 
 # refuses_to_start WHAT PATTERN OPTION...
