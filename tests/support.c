@@ -323,7 +323,7 @@ size_t support_rss_bytes(pid_t pid)
 	return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-long support_cpu_ticks(pid_t pid)
+static long cpu_ticks(pid_t pid)
 {
 	long user = 0, system = 0;
 	char path[64];
@@ -337,6 +337,19 @@ long support_cpu_ticks(pid_t pid)
 			 2);
 	fclose(file);
 	return user + system;
+}
+
+bool support_is_idle(pid_t pid, int ms)
+{
+	long most = sysconf(_SC_CLK_TCK) * ms / 5000, begin;
+
+	for (int i = 0; i < 3; i++) {
+		begin = cpu_ticks(pid);
+		poll(NULL, 0, ms);
+		if (cpu_ticks(pid) - begin <= most)
+			return true;
+	}
+	return false;
 }
 
 /* Bytes are added first, as many as a seed has: the reseed is one like the kernel's own. */

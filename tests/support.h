@@ -68,8 +68,11 @@ uint64_t support_status_number(const struct support_rngd *rngd, const char *name
 size_t support_fd_count(pid_t pid);
 size_t support_rss_bytes(pid_t pid);
 
-/* Processor time of process pid so far, in ticks of sysconf(_SC_CLK_TCK) a second. */
-long support_cpu_ticks(pid_t pid);
+/*
+ * Does it use less than a fifth of a processor, in one of up to three spans of this length? One
+ * that spins does in none; a hypervisor that stands while it runs is no work of its.
+ */
+bool support_is_idle(pid_t pid, int ms);
 
 /* Waits until condition(arg) or the bound; true when it came. */
 bool support_wait(bool (*condition)(void *), void *arg);
