@@ -571,7 +571,7 @@ START_TEST(passed_descriptors_do_not_stall)
 	kill(rngd.pid, SIGCONT);
 	for (int i = 0; i < 50; i++)
 		expect_service(other);
-	ck_assert_int_le(support_now_ms() - start_ms, 2000);
+	ck_assert_int_le(support_now_ms() - start_ms, 10000); /* and not 30 s */
 	ck_assert_uint_le(support_fd_count(rngd.pid), fds);
 	/* Who did it is dropped; whose attempt the kernel refused has done nothing. */
 	if (n == 1)
