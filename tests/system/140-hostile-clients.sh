@@ -36,21 +36,36 @@ hostile() {
 	echo "$1: $line"
 }
 
-# fair KIND - once the crowd has arrived, the good client's 99th percentile is within twice the quiet
+# fair KIND COUNT - once the crowd has arrived, the good client's 99th percentile is within twice the quiet
 # one's, or the slack. What is quiet is measured anew: on a machine with other work it is not what it
-# was a moment ago.
+# was a moment ago. What other work there was beside the crowd shows when the crowd comes again: the best of three.
 fair() {
-	local was_us=$held_p99_us
+	local was_us=$held_p99_us try
 	[ -n "$SAN" ] && return
-	hostile quiet 3
-	[ "$p99_us" -gt "$quiet_us" ] && quiet_us=$p99_us
-	[ "$was_us" -le $((2 * quiet_us)) ] || [ "$was_us" -le "$SLACK_US" ] ||
-		fail "$1: the good client's p99 is $was_us us; $quiet_us us when it is quiet"
+	for try in 1 2 3; do
+		hostile quiet 3
+		[ "$p99_us" -gt "$quiet_us" ] && quiet_us=$p99_us
+		[ "$was_us" -gt $((2 * quiet_us)) ] && [ "$was_us" -gt "$SLACK_US" ] || return 0
+		note "$1: the good client's p99 is $was_us us, the $try. time; $quiet_us us when it is quiet"
+		[ $try -lt 3 ] || break
+		hostile "$1" "$LONG_S" "$2" "$OTHER_UID"
+		was_us=$held_p99_us
+		wait_for 10 emptied || fail "$1 leaves $(status_value server.connections) connections"
+	done
+	fail "$1: the good client's p99 is $was_us us; $quiet_us us when it is quiet"
 }
 
-# served KIND - beside a crowd that keeps a processor busy the tail is the scheduler's; the middle is ours.
+# served KIND COUNT - beside a crowd that keeps a processor busy the tail is the scheduler's; the middle is ours. The
+# best of three, likewise.
 served() {
-	[ -n "$SAN" ] || [ "$p50_us" -le "$MEDIAN_US" ] || fail "$1: the good client's median is $p50_us us"
+	local try
+	[ -n "$SAN" ] && return
+	for try in 2 3; do
+		[ "$p50_us" -gt "$MEDIAN_US" ] || return 0
+		note "$1: the good client's median is $p50_us us"
+		hostile "$1" 3 "$2" "$OTHER_UID"
+	done
+	[ "$p50_us" -le "$MEDIAN_US" ] || fail "$1: the good client's median is $p50_us us"
 }
 
 emptied() {
@@ -89,7 +104,7 @@ both_us=$held_p99_us arriving_us=$p99_us both_ms=$closed_ms
 [ $((rss_peak - rss_before)) -le $((CROWD / 2 * KB_PER_CONN)) ] || [ -n "$SAN" ] ||
 	fail "resident memory went from $rss_before to $rss_peak kB"
 wait_for 10 emptied || fail "both leaves $(status_value server.connections) connections"
-fair both
+fair both $((CROWD / 2))
 
 # Idle connections live for ever, and more than one user's share is refused with BUSY.
 hostile held "$LONG_S" $((CROWD / 4)) "$OTHER_UID"
@@ -98,21 +113,21 @@ hostile held 2 $((CROWD / 2 + 600)) "$OTHER_UID"
 [ "$busy" -eq "$closed" ] && [ "$busy" -ge 300 ] ||
 	fail "$busy of $closed that were too many were told so"
 [ "$(grep -c 'refused .* connections' "$RNGD_LOG")" -eq 1 ] || fail "not one log line of refusals"
-fair held
+fair held $((CROWD / 4))
 
 # Come and go.
 for kind in storm vanish; do
 	hostile "$kind" 3 1 "$OTHER_UID"
-	served "$kind"
+	served "$kind" 1
 	wait_for 10 emptied || fail "$kind leaves $(status_value server.connections) connections"
 done
 
 # As much as they can get: bulk on 64 connections, and small requests on 500.
 hostile greedy 3 64 "$OTHER_UID"
-served greedy
+served greedy 64
 greedy_us=$p50_us
 hostile chatty 3 500 "$OTHER_UID"
-served chatty
+served chatty 500
 chatty_us=$p50_us
 wait_for 10 emptied || fail "connections are left: $(status_value server.connections)"
 stop_rngd
