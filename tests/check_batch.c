@@ -467,7 +467,7 @@ int main(void)
 
 	if (sodium_init() < 0)
 		return 1;
-	tcase_set_timeout(tcase, 120);
+	tcase_set_timeout(tcase, 300);
 	tcase_add_test(tcase, every_cut_keeps_the_stream_whole);
 	tcase_add_test(tcase, frames_end_where_the_room_does);
 	tcase_add_test(tcase, byte_by_byte);
